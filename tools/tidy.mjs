@@ -24,10 +24,11 @@ function files(folder, pattern) {
 const MAY_IMPORT = {
   base: [],
   text: ['base'],
-  engine: ['base'],
-  addon: ['base', 'engine'],
-  api: ['base', 'engine', 'text'],
-  cli: ['base', 'engine', 'text', 'addon', 'api', ''],
+  kv: ['base'],
+  engine: ['base', 'kv'],
+  addon: ['base', 'engine', 'kv'],
+  api: ['base', 'engine', 'kv', 'text'],
+  cli: ['base', 'engine', 'kv', 'text', 'addon', 'api', ''],
   '': ['base'],
 };
 // The default model is made by synth from a vocabulary: the one place in engine/ that knows text/ and addon/.
@@ -56,8 +57,10 @@ const MAY_INCLUDE = {
   load: ['base', 'quant'],
   synth: ['base', 'quant', 'load'],
   model: ['base', 'quant', 'kernels', 'parallel', 'load'],
-  engine: ['base', 'abi', 'kernels', 'model', 'load', 'parallel'],
-  binding: ['base', 'engine', 'model', 'synth', 'abi', 'load'],
+  io: ['base'],
+  store: ['base', 'io'],
+  engine: ['base', 'abi', 'kernels', 'model', 'load', 'parallel', 'store', 'io'],
+  binding: ['base', 'engine', 'model', 'synth', 'abi', 'load', 'store', 'io'],
 };
 for (const file of files('native', /\.(cc|h)$/)) {
   const own = folderOf(file);

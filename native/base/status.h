@@ -19,6 +19,7 @@ enum class Code : int32_t {
   kNoMemory = 3,         // a budget or the machine is exhausted    -> refuse or wait
   kIo = 4,               // the operating system said no            -> report errno text
   kEngine = 5,           // arithmetic met a non-finite value etc.  -> fail this request only
+  kBusy = 6,             // somebody else holds it                  -> say who, exit 69
 };
 
 struct Error {
