@@ -7,7 +7,8 @@
 // A plan says the whole: it replaces the standing one. Native repeats it step after step until the next plan: each step
 // runs one row for every sequence that decodes and fills the rest of `step_tokens` with prefill chunks, in entry order.
 // A sequence that is in native and not in the plan is released (kReleased reports it; also one whose plan was
-// superseded before it came into force). A definition is sent once, in the first plan that names its sequence; a
+// superseded before it came into force). Slots are the plan maker's to hand out: a slot that two sequences name holds a
+// complete block that neither writes. A definition is sent once, in the first plan that names its sequence; a
 // repeated one is ignored.
 #pragma once
 
@@ -31,8 +32,10 @@ struct PlanEntry {
   uint64_t sequence;   // stands for the sequence and all its choices
   uint32_t flags;      // kEntryPaused
   uint32_t max_chunk;  // most prompt rows of it in one step; 0: no limit
+  uint32_t point;  // one more position (multiple of 128) whose point is to be taken, if it still lies ahead; 0: none
+  uint32_t reserved;
 };
-static_assert(sizeof(PlanEntry) == 16);
+static_assert(sizeof(PlanEntry) == 24);
 inline constexpr uint32_t kEntryPaused = 1;
 
 // Tails, in this order, each padded to 8 bytes:
@@ -41,7 +44,13 @@ inline constexpr uint32_t kEntryPaused = 1;
 //   uint32 stop_tokens[num_stop_tokens]
 //   uint32 stop_lengths[num_stop_strings]
 //   the stop strings' bytes back to back (stop_bytes)
-//   uint32 points[num_points]     prompt positions (multiples of 128) whose state is to be kept; for the KV store
+//   uint32 points[num_points]     positions (ascending multiples of 128) whose points are to be taken when they are
+//   passed uint32 slots[num_slots]       where its blocks lie, first block first: those of choice 0 up to its possible
+//   end, then for
+//                                 each further choice those behind the whole blocks of the prompt
+//
+// A sequence starts at `start_tokens`: with start_point, the rows before it are in their slots; without one it is 0, or
+// a multiple of 128 from which windows are made again up to frozen_tokens, the end of the rows that are in place.
 struct SequenceDefinition {
   uint64_t sequence;
   uint64_t seed;
@@ -68,13 +77,19 @@ struct SequenceDefinition {
   uint32_t num_stop_strings;
   uint32_t stop_bytes;
   uint32_t num_points;
-  uint32_t reserved;
+  uint32_t num_slots;
+  uint64_t start_point;  // handle of a point in RAM; 0: none
+  uint32_t start_tokens;
+  uint32_t frozen_tokens;
 };
-static_assert(sizeof(SequenceDefinition) == 112);
+static_assert(sizeof(SequenceDefinition) == 128);
 
 inline constexpr uint32_t kFlagLogprobs = 1;
 inline constexpr uint32_t kFlagIgnoreEos = 2;
 inline constexpr uint32_t kFlagStartsInReasoning = 4;
+// Points are also taken where a choice ends (at the last multiple of 128 that it passed, and at its exact end), and at
+// the former when the sequence leaves the plan before its end.
+inline constexpr uint32_t kFlagKeepEnds = 8;
 
 struct ReportHeader {
   uint16_t kind;    // ReportKind
@@ -90,6 +105,7 @@ enum ReportKind : uint16_t {
   kReportEnded = 3,     // EndedPayload: this choice is over
   kReportFailed = 4,    // FailedPayload: the whole sequence is over
   kReportReleased = 5,  // no payload: the sequence's memory is free; nothing more comes of it
+  kReportPoint = 6,     // PointPayload: comes before the end of its choice, and before the release
 };
 
 // Followed by num_tokens times: TokenRecord, then TopRecord[num_top].
@@ -113,6 +129,13 @@ struct ProgressPayload {
   uint32_t prompt_done;
   uint32_t prompt_total;
 };
+
+struct PointPayload {
+  uint64_t point;     // handle, the receiver's to release
+  uint32_t position;  // tokens before it
+  uint32_t bytes;
+};
+static_assert(sizeof(PointPayload) == 16);
 
 enum EndReason : uint32_t {
   kEndEos = 1,         // value: the token
@@ -143,12 +166,13 @@ struct Stats {
   uint64_t decode_tokens;
   uint64_t busy_ns;         // inside steps
   uint64_t sequences;       // alive in native, choices not counted
-  uint64_t kv_blocks_used;  // 128-token blocks
+  uint64_t kv_blocks_used;  // slots of 128 tokens that have memory
   uint64_t kv_blocks_limit;
   uint64_t kv_block_bytes;
   uint64_t private_bytes;  // rings and carries of living sequences
+  uint64_t point_bytes;    // points in RAM
   uint64_t paths[8];       // KernelPath counts
 };
-static_assert(sizeof(Stats) == 144);
+static_assert(sizeof(Stats) == 152);
 
 }  // namespace nandu::abi

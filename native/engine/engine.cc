@@ -82,15 +82,13 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options, std::
   engine->model_ = std::move(loaded.value().model);
   engine->workers_threads_ = loaded.value().threads;
   const Model& m = *engine->model_;
-  engine->layout_ = std::make_unique<KvLayout>(m.geometry, options.numerics != Numerics::kF32);
   const uint64_t budget = options.kv_bytes ? options.kv_bytes : free_memory() / 2;
-  engine->pool_ =
-      std::make_unique<KvPool>(*engine->layout_, budget / std::max<size_t>(1, engine->layout_->block_bytes));
+  engine->memory_ = std::make_shared<KvMemory>(m.geometry, options.numerics != Numerics::kF32, budget);
   engine->token_bytes_ = token_texts(*m.file);
   engine->options_ = options;
   engine->wake_ = std::move(wake);
-  engine->stats_.kv_blocks_limit = engine->pool_->limit();
-  engine->stats_.kv_block_bytes = engine->layout_->block_bytes;
+  engine->stats_.kv_blocks_limit = engine->memory_->pool.limit();
+  engine->stats_.kv_block_bytes = engine->memory_->layout.block_bytes;
   Engine* self = engine.get();
   engine->thread_ = std::thread([self] {
     Workers::set_float_environment();
@@ -126,7 +124,7 @@ Status Engine::submit(const uint8_t* data, size_t size) {
   if (!plan->entries.empty()) memcpy(plan->entries.data(), data + at, plan->entries.size() * sizeof(abi::PlanEntry));
   at += plan->entries.size() * sizeof(abi::PlanEntry);
   for (uint32_t i = 0; i < plan->header.num_definitions; i++) {
-    auto definition = read_definition(data + at, size - at, model_->geometry.vocab);
+    auto definition = read_definition(data + at, size - at, model_->geometry.vocab, *memory_);
     if (!definition.ok()) return definition.error();
     at += definition.value().fixed.total_bytes;
     plan->definitions.push_back(std::move(definition.value()));
@@ -213,10 +211,11 @@ void Engine::loop() {
     std::lock_guard lock(mutex_);
     if (worked) stats_.steps++, stats_.busy_ns += now_ns() - begin;
     stats_.sequences = sequences_.size();
-    stats_.kv_blocks_used = pool_->used();
+    stats_.kv_blocks_used = memory_->pool.allocated();
+    stats_.point_bytes = memory_->points.bytes();
     stats_.private_bytes = 0;
     for (const auto& [id, s] : sequences_)
-      for (const Choice& c : s->choices) stats_.private_bytes += c.state ? layout_->private_bytes : 0;
+      for (const Choice& c : s->choices) stats_.private_bytes += c.state ? memory_->layout.private_bytes : 0;
     static_assert(kPathCount <= 8);
     forward_->workers().counts(stats_.paths);
   }
@@ -238,18 +237,22 @@ void Engine::apply(Plan& plan) {
       sequence = std::make_unique<Sequence>();
       sequence->id = entry.sequence;
       sequence->definition = std::move(*defined->second);
-      sequence->choices.resize(1);
-      sequence->choices[0].state = std::make_unique<SequenceState>(*pool_);
+      start(*sequence);
     } else {
       continue;  // named before its definition ever came: nothing to run
     }
     sequence->paused = entry.flags & abi::kEntryPaused;
     sequence->max_chunk = entry.max_chunk;
+    sequence->extra_point = entry.point;
     order_.push_back(sequence.get());
     kept.emplace(entry.sequence, std::move(sequence));
   }
   std::vector<uint64_t> released;
-  for (const auto& [id, sequence] : sequences_) released.push_back(id);
+  for (const auto& [id, sequence] : sequences_) {
+    for (uint32_t c = 0; c < sequence->choices.size(); c++)
+      if (!sequence->choices[c].ended) keep_end(*sequence, c, false);
+    released.push_back(id);
+  }
   // Defined by a plan that was superseded before it was applied: it never lived here, and its end is still waited for.
   for (const auto& [id, definition] : fresh)
     if (!kept.count(id) && !sequences_.count(id)) released.push_back(id);
@@ -257,6 +260,53 @@ void Engine::apply(Plan& plan) {
   for (uint64_t id : released) report(abi::kReportReleased, id, 0, {});
   std::lock_guard lock(mutex_);
   stats_.plan = plan.header.plan;
+}
+
+// A new sequence: its blocks are in place up to where it starts.
+void Engine::start(Sequence& s) {
+  const abi::SequenceDefinition& f = s.definition.fixed;
+  s.choices.resize(1);
+  const size_t first = s.definition.prompt.size() / kBlockTokens;
+  std::vector<uint32_t> slots(s.definition.slots.begin(), s.definition.slots.begin() + static_cast<ptrdiff_t>(first));
+  const std::vector<uint32_t> own = s.slots_of_choice(0);
+  slots.insert(slots.end(), own.begin(), own.end());
+  s.choices[0].state = std::make_unique<SequenceState>(memory_->pool, std::move(slots));
+  s.choices[0].pointed = std::max(f.start_tokens, f.frozen_tokens);
+  s.prefilled = f.start_tokens;
+  SequenceState& state = *s.choices[0].state;
+  const bool started = s.definition.start    ? state.resume(*s.definition.start)
+                       : f.frozen_tokens > 0 ? state.replay(f.start_tokens, f.frozen_tokens)
+                                             : true;
+  s.definition.start.reset();
+  if (!started) fail(s, Code::kNoMemory, "there is no memory to continue a cached prefix");
+}
+
+void Engine::take_point(const Sequence& s, uint32_t choice, std::shared_ptr<const Point> point) {
+  abi::PointPayload payload{0, point->position, static_cast<uint32_t>(point->bytes.size())};
+  payload.point = memory_->points.add(std::move(point));
+  report(abi::kReportPoint, s.id, choice, {bytes_of(payload)});
+}
+
+// Points that became due in this step: at most one a choice, since no chunk passes two wanted positions.
+void Engine::take_points(Sequence& s) {
+  for (uint32_t c = 0; c < s.choices.size(); c++) {
+    Choice& choice = s.choices[c];
+    if (choice.ended || !choice.state) continue;
+    const uint32_t boundary = choice.state->boundary();
+    if (boundary <= choice.pointed || s.next_point(boundary - 1) != boundary) continue;
+    take_point(s, c, choice.state->point_at_boundary());
+    choice.pointed = boundary;
+  }
+}
+
+// What a later request can continue from when this choice goes.
+void Engine::keep_end(Sequence& s, uint32_t c, bool exact_end) {
+  Choice& choice = s.choices[c];
+  if (!(s.definition.fixed.flags & abi::kFlagKeepEnds) || !choice.state || s.over) return;
+  const SequenceState& state = *choice.state;
+  if (state.boundary() > choice.pointed) take_point(s, c, state.point_at_boundary());
+  if (exact_end && state.length() > choice.pointed && state.length() % kBlockTokens != 0)
+    take_point(s, c, state.point_at_end());
 }
 
 // One pass over the plan: every decoding choice one row, then prefill chunks until the step is full.
@@ -290,6 +340,9 @@ bool Engine::step() {
     const std::vector<uint32_t>& prompt = s->definition.prompt;
     uint32_t count = std::min<uint32_t>(budget, static_cast<uint32_t>(prompt.size()) - s->prefilled);
     if (s->max_chunk) count = std::min(count, s->max_chunk);
+    // A point can be taken at the last boundary that a chunk passes; any other wanted one ends its chunk.
+    const uint32_t point = s->next_point(s->prefilled);
+    if (point < (s->prefilled + count) / kBlockTokens * kBlockTokens) count = point - s->prefilled;
     const bool last = s->prefilled + count == prompt.size();
     const bool wants = last && s->definition.fixed.max_tokens > 0;
     if (!add(*s, 0, prompt.data() + s->prefilled, count, wants ? count - 1 : count)) continue;
@@ -311,7 +364,7 @@ bool Engine::step() {
   });
   for (size_t i = 0; i < spans.size(); i++) {
     Sequence& s = *parts[i].sequence;
-    if (parts[i].prefill) {
+    if (parts[i].prefill && !spans[i].failed) {
       s.prefilled += spans[i].count;
       const abi::ProgressPayload progress{s.prefilled, static_cast<uint32_t>(s.definition.prompt.size())};
       report(abi::kReportProgress, s.id, 0, {bytes_of(progress)});
@@ -322,6 +375,7 @@ bool Engine::step() {
   }
   for (size_t i = 0; i < spans.size(); i++) {
     Sequence& s = *parts[i].sequence;
+    if (!s.over) take_points(s);
     if (!s.over && parts[i].prefill && !s.prefilling()) begin_choices(s);
   }
   std::vector<Draw> draws;
@@ -353,7 +407,8 @@ void Engine::begin_choices(Sequence& s) {
     Choice choice;
     choice.in_reasoning = first.in_reasoning;
     choice.counts = first.counts;
-    if (f.max_tokens > 0 && !(choice.state = first.state->fork())) {
+    choice.pointed = std::max(first.pointed, first.state->boundary());  // the prompt's own end is the first choice's
+    if (f.max_tokens > 0 && !(choice.state = first.state->fork(s.slots_of_choice(c)))) {
       fail(s, Code::kNoMemory, "KV memory is used up; ask for fewer choices or raise the server's memory limit");
       return;
     }
@@ -404,6 +459,7 @@ void Engine::accept(const Draw& d) {
 
 void Engine::finish_choice(Sequence& s, uint32_t c, const End& end) {
   Choice& choice = s.choices[c];
+  keep_end(s, c, true);
   choice.ended = true;
   choice.state.reset();
   const abi::EndedPayload ended{end.reason, end.value, choice.completion, choice.reasoning};

@@ -52,6 +52,7 @@ class Engine {
   abi::Stats stats() const;
 
   const Model& model() const { return *model_; }
+  const std::shared_ptr<KvMemory>& memory() const { return memory_; }
   const KernelSet& kernels() const { return *kernels_; }
   Numerics numerics() const { return options_.numerics; }
   uint32_t threads() const { return workers_threads_; }
@@ -79,11 +80,14 @@ class Engine {
   void finish_choice(Sequence& sequence, uint32_t choice, const End& end);
   void fail(Sequence& sequence, Code code, const std::string& message);
   void begin_choices(Sequence& sequence);
+  void start(Sequence& sequence);
+  void take_points(Sequence& sequence);
+  void take_point(const Sequence& sequence, uint32_t choice, std::shared_ptr<const Point> point);
+  void keep_end(Sequence& sequence, uint32_t choice, bool exact_end);
   void report(abi::ReportKind kind, uint64_t sequence, uint32_t choice, std::initializer_list<std::string_view> pieces);
 
   std::unique_ptr<Model> model_;
-  std::unique_ptr<KvLayout> layout_;
-  std::unique_ptr<KvPool> pool_;
+  std::shared_ptr<KvMemory> memory_;  // outlives the engine while the disk tier still writes from it
   const KernelSet* kernels_ = nullptr;
   std::unique_ptr<Forward> forward_;  // the engine thread's
   std::vector<std::string>

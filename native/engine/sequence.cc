@@ -37,7 +37,7 @@ struct Reader {
 
 }  // namespace
 
-Result<Definition> read_definition(const uint8_t* data, size_t size, uint32_t vocab) {
+Result<Definition> read_definition(const uint8_t* data, size_t size, uint32_t vocab, const KvMemory& memory) {
   Definition d;
   if (size < sizeof d.fixed) return error(Code::kInvalidArgument, "plan: definition cut off");
   memcpy(&d.fixed, data, sizeof d.fixed);
@@ -52,6 +52,7 @@ Result<Definition> read_definition(const uint8_t* data, size_t size, uint32_t vo
   const std::vector<uint32_t> lengths = reader.words(f.num_stop_strings);
   const uint8_t* bytes = reader.take(f.stop_bytes);
   d.points = reader.words(f.num_points);
+  d.slots = reader.words(f.num_slots);
   if (!reader.whole || reader.left != 0)
     return error(Code::kInvalidArgument, "plan: tails do not fill their definition");
   size_t at = 0;
@@ -65,6 +66,18 @@ Result<Definition> read_definition(const uint8_t* data, size_t size, uint32_t vo
   if (f.top_logprobs > kMostTopLogprobs) return error(Code::kInvalidArgument, "plan: top_logprobs %u", f.top_logprobs);
   if (d.prompt.empty() || d.prompt.size() >= f.context_tokens)
     return error(Code::kInvalidArgument, "plan: prompt length");
+  if (d.slots.size() < (d.prompt.size() + kBlockTokens - 1) / kBlockTokens)
+    return error(Code::kInvalidArgument, "plan: %zu slots do not hold the prompt", d.slots.size());
+  for (uint32_t slot : d.slots)
+    if (slot >= memory.pool.limit()) return error(Code::kInvalidArgument, "plan: slot %u", slot);
+  if (f.start_tokens >= d.prompt.size()) return error(Code::kInvalidArgument, "plan: start_tokens %u", f.start_tokens);
+  if (f.start_point != 0) {
+    d.start = memory.points.find(f.start_point);
+    if (!d.start || d.start->position != f.start_tokens) return error(Code::kInvalidArgument, "plan: start_point");
+  } else if (f.start_tokens % kBlockTokens != 0 || f.frozen_tokens % kBlockTokens != 0 ||
+             f.frozen_tokens < f.start_tokens || f.frozen_tokens >= d.prompt.size()) {
+    return error(Code::kInvalidArgument, "plan: start_tokens %u without a point", f.start_tokens);
+  }
   for (uint32_t token : d.prompt)
     if (token >= vocab) return error(Code::kInvalidArgument, "plan: prompt token %u is outside the vocabulary", token);
   for (size_t i = 0; i < bias.size(); i += 2) {
@@ -102,6 +115,22 @@ std::vector<uint32_t> masked_tokens(const Definition& d, const Choice& choice) {
   masked = d.stop_tokens;
   if (d.fixed.eos_token != abi::kNone && !(d.fixed.flags & abi::kFlagIgnoreEos)) masked.push_back(d.fixed.eos_token);
   return masked;
+}
+
+uint32_t Sequence::next_point(uint32_t position) const {
+  uint32_t next = abi::kNone;
+  if (extra_point > position) next = extra_point;
+  const auto listed = std::upper_bound(definition.points.begin(), definition.points.end(), position);
+  return listed == definition.points.end() ? next : std::min(next, *listed);
+}
+
+std::vector<uint32_t> Sequence::slots_of_choice(uint32_t choice) const {
+  const abi::SequenceDefinition& f = definition.fixed;
+  const std::vector<uint32_t>& slots = definition.slots;
+  const size_t shared = definition.prompt.size() / kBlockTokens;
+  const size_t own = (slots.size() - shared) / f.num_choices;
+  const auto begin = slots.begin() + static_cast<ptrdiff_t>(shared + choice * own);
+  return {begin, begin + static_cast<ptrdiff_t>(own)};
 }
 
 bool accept_token(const Definition& d, Choice& choice, uint32_t token, const std::string& token_bytes,

@@ -16,12 +16,13 @@ namespace nandu {
 struct Definition {
   abi::SequenceDefinition fixed;
   SamplingParameters sampling;
-  std::vector<uint32_t> prompt, stop_tokens, points;
+  std::vector<uint32_t> prompt, stop_tokens, points, slots;
   std::vector<std::string> stop_strings;
+  std::shared_ptr<const Point> start;  // null: from start_tokens without one
 };
 
 // Reads one definition with its tails; `size` is what is left of the plan. Error: a bug of the caller, named.
-Result<Definition> read_definition(const uint8_t* data, size_t size, uint32_t vocab);
+Result<Definition> read_definition(const uint8_t* data, size_t size, uint32_t vocab, const KvMemory& memory);
 
 struct Choice {
   std::unique_ptr<SequenceState> state;
@@ -31,7 +32,8 @@ struct Choice {
   uint32_t reasoning = 0;   // of them, reasoning
   bool in_reasoning = false;
   bool ended = false;
-  std::string tail;  // end of the answer's bytes, for stop strings across token borders
+  uint32_t pointed = 0;  // position of the last point taken, or where it started
+  std::string tail;      // end of the answer's bytes, for stop strings across token borders
 };
 
 //   prefilling ──last prompt row──▶ decoding ──every choice ended──▶ over
@@ -43,9 +45,14 @@ struct Sequence {
   bool paused = false;
   bool over = false;  // all choices ended, or failed; waits to leave the plan
   uint32_t max_chunk = 0;
+  uint32_t extra_point = 0;     // of the plan's entry
   std::vector<Choice> choices;  // [0] alone computes the prompt
 
   bool prefilling() const { return prefilled < definition.prompt.size(); }
+  // First position behind `position` whose point is wanted; abi::kNone: none.
+  uint32_t next_point(uint32_t position) const;
+  // Slots of a further choice, behind the whole blocks of the prompt.
+  std::vector<uint32_t> slots_of_choice(uint32_t choice) const;
 };
 
 struct End {

@@ -152,6 +152,10 @@ void Forward::attend(uint32_t layer, std::vector<Span>& spans) {
   const bool compressed = l.kind != LayerKind::kPlain;
   const uint32_t row_bytes = main_row_bytes(packed_, g_.head_dim, g_.rope_dim);
   const size_t block_bytes = k_.attn_block_bytes(f32_attention_, g_.head_dim);
+  // First raw row that a query at `position` sees.
+  const auto oldest_raw = [&](const SequenceState& state, uint32_t position) {
+    return std::max(state.raw_from(), position > g_.window - 1 ? position - (g_.window - 1) : 0);
+  };
   const auto visible = [&](uint32_t row) {
     return compressed ? (rows_[row].position + 1) / Geometry::ratio(l.kind) : 0;
   };
@@ -178,7 +182,7 @@ void Forward::attend(uint32_t layer, std::vector<Span>& spans) {
   std::vector<size_t> row_blocks(m, SIZE_MAX);
   for (uint32_t s = 0; s < spans.size(); s++) {
     const uint32_t start = spans[s].state->length(), count = spans[s].count;
-    const uint32_t oldest = start > g_.window - 1 ? start - (g_.window - 1) : 0;
+    const uint32_t oldest = oldest_raw(*spans[s].state, start);
     SpanBlocks at{sources.size(), 0, oldest / kAttentionBlockRows};
     if (count > 0)
       for (uint32_t b = at.first_raw; b <= (start + count - 1) / kAttentionBlockRows; b++)
@@ -206,7 +210,7 @@ void Forward::attend(uint32_t layer, std::vector<Span>& spans) {
       const uint32_t index = source.first + i;
       rows[i] = nullptr;
       if (source.raw) {
-        if (index >= end || index + g_.window <= start) continue;
+        if (index >= end || index < oldest_raw(*span.state, start)) continue;
         rows[i] = index >= start ? &chunk_rows_[size_t{first_row_[source.span] + index - start} * row_bytes]
                                  : span.state->raw_row(layer, index);
       } else if (source.picked) {
@@ -238,7 +242,7 @@ void Forward::attend(uint32_t layer, std::vector<Span>& spans) {
       k_.attn_block(f32_attention_, query, block, first, last, heads, g_.head_dim, state, &workers_.scratch(worker));
     };
     const SpanBlocks& at = span_blocks[s];
-    const uint32_t oldest = position > g_.window - 1 ? position - (g_.window - 1) : 0;
+    const uint32_t oldest = oldest_raw(*spans[s].state, position);
     for (uint32_t b = oldest / kAttentionBlockRows; b <= position / kAttentionBlockRows; b++) {
       const uint32_t base = b * kAttentionBlockRows;
       fold(&blocks_[(at.raw + b - at.first_raw) * block_bytes], std::max(oldest, base) - base,

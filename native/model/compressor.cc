@@ -21,30 +21,38 @@ void Forward::compress(uint32_t layer, const Compressor& c, bool indexer, std::v
                  slots = kind == LayerKind::kCsa ? kCarryRows : kHcaRatio;
   float* k_chunk = indexer ? ik_.data() : ck_.data();
   float* s_chunk = indexer ? is_.data() : cs_.data();
+  const auto carry_of = [&](SequenceState& state) -> const KvLayout::Carry& {
+    const KvLayout::Layer& at = state.layout().layers[layer];
+    return indexer ? at.index_carry : at.carry;
+  };
+  // The K or S row of a position: of this step, or kept from an earlier one.
+  const auto row_at = [&](uint32_t s, uint32_t position, const float* chunk, size_t kept) {
+    SequenceState& state = *spans[s].state;
+    const uint32_t start = state.length();
+    return position >= start ? chunk + (first_row_[s] + position - start) * size_t{width}
+                             : state.carry(kept) + size_t{position % slots} * width;
+  };
   struct Emission {
     uint32_t span, row;
   };
   std::vector<Emission> emissions;
   for (uint32_t s = 0; s < spans.size(); s++) {
-    const uint32_t start = spans[s].state->length();
-    for (uint32_t row = start / ratio; row < (start + spans[s].count) / ratio; row++) emissions.push_back({s, row});
+    const uint32_t start = spans[s].state->length(), frozen = spans[s].state->frozen() / ratio;
+    for (uint32_t row = std::max(start / ratio, frozen); row < (start + spans[s].count) / ratio; row++)
+      emissions.push_back({s, row});
   }
   pooled_.reserve(size_t{workers_.threads()} * align_up(dim, 16));
   workers_.run(static_cast<uint32_t>(emissions.size()), [&](uint32_t task, uint32_t worker) {
     const auto [s, b] = emissions[task];
     SequenceState& state = *spans[s].state;
-    const KvLayout::Layer& at = state.layout().layers[layer];
+    const KvLayout::Carry& carry = carry_of(state);
     const uint32_t start = state.length();
     const float *k_rows[kHcaRatio], *s_rows[kHcaRatio];
     uint32_t count = 0;
     // A CSA window also sees the four tokens before it, through their first halves.
     const auto add = [&](uint32_t position, uint32_t half) {
-      const bool fresh = position >= start;
-      const size_t row = fresh ? first_row_[s] + position - start : position % slots;
-      const float* k_base = fresh ? k_chunk : state.carry(indexer ? at.index_k : at.k);
-      const float* s_base = fresh ? s_chunk : state.carry(indexer ? at.index_s : at.s);
-      k_rows[count] = k_base + row * width + half;
-      s_rows[count++] = s_base + row * width + half;
+      k_rows[count] = row_at(s, position, k_chunk, carry.k) + half;
+      s_rows[count++] = row_at(s, position, s_chunk, carry.s) + half;
     };
     if (kind == LayerKind::kCsa && b > 0)
       for (uint32_t p = (b - 1) * ratio; p < b * ratio; p++) add(p, 0);
@@ -71,12 +79,21 @@ void Forward::compress(uint32_t layer, const Compressor& c, bool indexer, std::v
   });
   for (uint32_t s = 0; s < spans.size(); s++) {
     SequenceState& state = *spans[s].state;
-    const KvLayout::Layer& at = state.layout().layers[layer];
-    const uint32_t count = spans[s].count, kept = std::min(count, slots);
+    const KvLayout::Carry& carry = carry_of(state);
+    const uint32_t count = spans[s].count, kept = std::min(count, slots), end = state.length() + count;
+    // What a continuation at the last multiple of 128 passed would read: the A-halves of the window before it.
+    const uint32_t boundary = end / kBlockTokens * kBlockTokens;
+    if (kind == LayerKind::kCsa && boundary > state.length())
+      for (uint32_t i = 0; i < kCsaRatio; i++) {
+        const uint32_t position = boundary - kCsaRatio + i;
+        const size_t bytes = width / 2 * sizeof(float);
+        memcpy(state.carry(carry.boundary_k) + i * size_t{width / 2}, row_at(s, position, k_chunk, carry.k), bytes);
+        memcpy(state.carry(carry.boundary_s) + i * size_t{width / 2}, row_at(s, position, s_chunk, carry.s), bytes);
+      }
     for (uint32_t i = count - kept; i < count; i++) {
       const size_t from = (first_row_[s] + i) * size_t{width}, to = size_t{(state.length() + i) % slots} * width;
-      memcpy(state.carry(indexer ? at.index_k : at.k) + to, k_chunk + from, width * sizeof(float));
-      memcpy(state.carry(indexer ? at.index_s : at.s) + to, s_chunk + from, width * sizeof(float));
+      memcpy(state.carry(carry.k) + to, k_chunk + from, width * sizeof(float));
+      memcpy(state.carry(carry.s) + to, s_chunk + from, width * sizeof(float));
     }
   }
 }

@@ -6,6 +6,7 @@ export const ENTRY_PAUSED = 1;
 export const FLAG_LOGPROBS = 1;
 export const FLAG_IGNORE_EOS = 2;
 export const FLAG_STARTS_IN_REASONING = 4;
+export const FLAG_KEEP_ENDS = 8;
 
 export const ReportKind = {
   tokens: 1,
@@ -13,6 +14,7 @@ export const ReportKind = {
   ended: 3,
   failed: 4,
   released: 5,
+  point: 6,
 } as const;
 
 export const EndReason = {
@@ -33,14 +35,16 @@ export const PlanHeader = {
 } as const;
 
 export const PlanEntry = {
-  size: 16,
+  size: 24,
   sequence: 0,
   flags: 8,
   maxChunk: 12,
+  point: 16,
+  reserved: 20,
 } as const;
 
 export const SequenceDefinition = {
-  size: 112,
+  size: 128,
   sequence: 0,
   seed: 8,
   totalBytes: 16,
@@ -66,7 +70,10 @@ export const SequenceDefinition = {
   numStopStrings: 96,
   stopBytes: 100,
   numPoints: 104,
-  reserved: 108,
+  numSlots: 108,
+  startPoint: 112,
+  startTokens: 120,
+  frozenTokens: 124,
 } as const;
 
 export const ReportHeader = {
@@ -103,6 +110,13 @@ export const ProgressPayload = {
   promptTotal: 4,
 } as const;
 
+export const PointPayload = {
+  size: 16,
+  point: 0,
+  position: 8,
+  bytes: 12,
+} as const;
+
 export const EndedPayload = {
   size: 16,
   reason: 0,
@@ -118,7 +132,7 @@ export const FailedPayload = {
 } as const;
 
 export const Stats = {
-  size: 144,
+  size: 152,
   plan: 0,
   steps: 8,
   prefillTokens: 16,
@@ -129,5 +143,6 @@ export const Stats = {
   kvBlocksLimit: 56,
   kvBlockBytes: 64,
   privateBytes: 72,
-  paths: 80,
+  pointBytes: 80,
+  paths: 88,
 } as const;

@@ -117,28 +117,33 @@ TEST(reasoning_is_closed_by_force_at_its_limit_and_eos_is_masked_before_min_toke
 }
 
 TEST(hostile_definitions_are_refused_and_never_read_beyond_their_bytes) {
+  Geometry geometry;
+  geometry.window = geometry.context = 16;
+  const KvMemory memory(geometry, true, 64);  // without layers: 64 slots of nothing
   abi::SequenceDefinition f{};
+  f.num_slots = 1;
   f.num_choices = 1, f.num_prompt_tokens = 3, f.context_tokens = 100, f.top_p = 1, f.repetition_penalty = 1;
   f.eos_token = f.reasoning_end_token = f.max_reasoning_tokens = abi::kNone;
-  f.total_bytes = sizeof f + 16;
+  f.total_bytes = sizeof f + 24;
   std::vector<uint8_t> good(f.total_bytes);
   memcpy(good.data(), &f, sizeof f);
-  const uint32_t prompt[4] = {1, 2, 3, 0};
+  const uint32_t prompt[6] = {1, 2, 3, 0, 63, 0};
   memcpy(good.data() + sizeof f, prompt, sizeof prompt);
-  EXPECT(read_definition(good.data(), good.size(), 10).ok());
-  EXPECT(!read_definition(good.data(), good.size(), 3).ok());  // token 3 outside a vocabulary of 3
+  EXPECT(read_definition(good.data(), good.size(), 10, memory).ok());
+  EXPECT(!read_definition(good.data(), good.size(), 3, memory).ok());  // token 3 outside a vocabulary of 3
   for (size_t n = 0; n < good.size(); n++) {
     std::vector<uint8_t> cut(good.begin(),
                              good.begin() + static_cast<ptrdiff_t>(n));  // exact size: ASan sees a read behind it
-    EXPECT(!read_definition(cut.data(), cut.size(), 10).ok());
+    EXPECT(!read_definition(cut.data(), cut.size(), 10, memory).ok());
   }
   Random random(11);
   for (int i = 0; i < 200000; i++) {
     std::vector<uint8_t> bad = good;
     for (uint32_t flips = 1 + random.below(4); flips > 0; flips--)
       bad[random.below(static_cast<uint32_t>(bad.size()))] = static_cast<uint8_t>(random.next());
-    auto read = read_definition(bad.data(), bad.size(), 10);
+    auto read = read_definition(bad.data(), bad.size(), 10, memory);
     if (read.ok())
-      EXPECT(!read.value().prompt.empty() && read.value().prompt.size() < read.value().fixed.context_tokens);
+      EXPECT(!read.value().prompt.empty() && read.value().prompt.size() < read.value().fixed.context_tokens &&
+             read.value().fixed.start_tokens < read.value().prompt.size());
   }
 }
