@@ -3,7 +3,7 @@
   "variables": {
     "tests%": 0,
     "common_sources": [
-      "native/engine/engine.cc", "native/engine/sampling.cc", "native/engine/score.cc", "native/engine/sequence.cc",
+      "native/engine/engine.cc", "native/engine/kv_payload.cc", "native/engine/sampling.cc", "native/engine/score.cc", "native/engine/sequence.cc",
       "native/engine/vocabulary.cc",
       "native/kernels/dispatch.cc",
       "native/load/gguf.cc", "native/load/mapping_guard.cc",
@@ -30,7 +30,7 @@
     },
     {
       "target_name": "nandu",
-      "sources": ["native/binding/addon.cc", "native/binding/synth_options.cc", "<@(common_sources)"],
+      "sources": ["native/binding/addon.cc", "native/binding/handles.cc", "native/binding/kv_store.cc", "native/binding/synth_options.cc", "<@(common_sources)"],
       # A job may end after its environment stopped running JavaScript: its promise then goes unheard, which is no reason to abort.
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       # Stays loaded when the worker thread that loaded it ends: a signal handler points into it.

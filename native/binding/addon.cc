@@ -8,32 +8,16 @@
 #include <functional>
 #include <memory>
 
-#include "../engine/engine.h"
 #include "../engine/score.h"
 #include "../engine/vocabulary.h"
 #include "../model/inspect.h"
+#include "handles.h"
 #include "synth_options.h"
 
 namespace nandu::binding {
 namespace {
 
 constexpr napi_type_tag kEngineTag = {0x6e616e6475656e67, 0x696e6568616e646c};
-
-const char* code_name(Code code) {
-  switch (code) {
-    case Code::kInvalidArgument: return "INVALID_ARGUMENT";
-    case Code::kModelFile: return "MODEL_FILE";
-    case Code::kNoMemory: return "NO_MEMORY";
-    case Code::kIo: return "IO";
-    default: return "ENGINE";
-  }
-}
-
-Napi::Error to_js(Napi::Env env, const Error& e) {
-  Napi::Error error = Napi::Error::New(env, e.message);
-  error.Value().Set("code", code_name(e.code));
-  return error;
-}
 
 Napi::Value parse_json(Napi::Env env, const std::string& text) {
   const Napi::Object json = env.Global().Get("JSON").As<Napi::Object>();
@@ -55,21 +39,6 @@ std::string target_cap() {
 
 // --- options ---------------------------------------------------------------------------------------------------------
 
-std::string text_of(const Napi::Object& o, const char* key) {
-  const Napi::Value v = o.Get(key);
-  return v.IsString() ? v.As<Napi::String>().Utf8Value() : "";
-}
-// Clamped to [0, most], since a double outside of an integer's range has no value there.
-uint64_t count_of(const Napi::Object& o, const char* key, uint64_t fallback, uint64_t most) {
-  const Napi::Value v = o.Get(key);
-  const double n = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : -1;
-  if (!(n >= 0)) return fallback;
-  return n >= static_cast<double>(most) ? most : static_cast<uint64_t>(n);
-}
-bool flag_of(const Napi::Object& o, const char* key) {
-  const Napi::Value v = o.Get(key);
-  return v.IsBoolean() && v.As<Napi::Boolean>().Value();
-}
 std::vector<uint32_t> words_of(const Napi::Object& o, const char* key) {
   const Napi::Value v = o.Get(key);
   if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) return {};
@@ -91,70 +60,6 @@ EngineOptions engine_options(const Napi::Object& o) {
   e.target = target_cap();
   return e;
 }
-
-// --- jobs
-// --------------------------------------------------------------------------------------------------------------
-
-// Work on a pool thread, its result as a promise. Progress calls from the work reach JavaScript by a thread-safe
-// function.
-class Job : public Napi::AsyncWorker {
- public:
-  using Work = std::function<Status(Job&)>;
-  using Resolve = std::function<Napi::Value(Napi::Env)>;
-
-  static Napi::Promise start(Napi::Env env, const Napi::Value& progress, Work work, Resolve resolve) {
-    Job* job = new Job(env, std::move(work), std::move(resolve));
-    if (progress.IsFunction()) {
-      job->progress_ = Napi::ThreadSafeFunction::New(env, progress.As<Napi::Function>(), "nandu progress", 0, 1);
-      job->has_progress_ = true;
-    }
-    job->Queue();
-    return job->deferred_.Promise();
-  }
-  // From the work's thread.
-  void progress(double done, double total) {
-    if (!has_progress_) return;
-    progress_.NonBlockingCall([done, total, over = over_](Napi::Env env, Napi::Function callback) {
-      // A call may arrive behind the promise; whoever awaited it must hear no more.
-      if (!*over) callback.Call({Napi::Number::New(env, done), Napi::Number::New(env, total)});
-    });
-  }
-
- protected:
-  void Execute() override {
-    Status status = work_(*this);
-    if (!status.ok()) problem_ = std::make_unique<Error>(status.error());
-  }
-  void OnOK() override {
-    const Napi::HandleScope scope(Env());
-    *over_ = true;
-    if (has_progress_) progress_.Release();
-    if (!runs_javascript()) return;
-    if (problem_) deferred_.Reject(to_js(Env(), *problem_).Value());
-    else deferred_.Resolve(resolve_(Env()));
-  }
-
- private:
-  Job(Napi::Env env, Work work, Resolve resolve)
-      : AsyncWorker(env, "nandu job"),
-        work_(std::move(work)),
-        resolve_(std::move(resolve)),
-        deferred_(Napi::Promise::Deferred::New(env)) {}
-  // False while the environment ends: values can be made no more, and nobody awaits the promise.
-  bool runs_javascript() const {
-    napi_value global;
-    bool has;
-    return napi_get_global(Env(), &global) == napi_ok &&
-           napi_has_named_property(Env(), global, "JSON", &has) == napi_ok;
-  }
-  Work work_;
-  Resolve resolve_;
-  Napi::Promise::Deferred deferred_;
-  Napi::ThreadSafeFunction progress_;
-  bool has_progress_ = false;
-  std::shared_ptr<bool> over_ = std::make_shared<bool>(false);  // JavaScript thread only
-  std::unique_ptr<Error> problem_;
-};
 
 // --- engine
 // ------------------------------------------------------------------------------------------------------------
@@ -188,20 +93,23 @@ struct Handle {
 };
 using HandlePtr = std::shared_ptr<Handle>;
 
-// The engine of argument 0, or null with a JavaScript exception pending.
-HandlePtr handle_of(const Napi::CallbackInfo& info, bool open = true) {
-  const Napi::Env env = info.Env();
-  if (info.Length() < 1 || !info[0].IsExternal() ||
-      !info[0].As<Napi::External<HandlePtr>>().CheckTypeTag(&kEngineTag)) {
-    Napi::TypeError::New(env, "argument 0 must be an engine handle").ThrowAsJavaScriptException();
+// The engine behind `value`, or null with a JavaScript exception pending.
+HandlePtr engine_handle(const Napi::Value& value, bool open) {
+  const Napi::Env env = value.Env();
+  if (!value.IsExternal() || !value.As<Napi::External<HandlePtr>>().CheckTypeTag(&kEngineTag)) {
+    Napi::TypeError::New(env, "an engine handle was expected").ThrowAsJavaScriptException();
     return nullptr;
   }
-  HandlePtr handle = *info[0].As<Napi::External<HandlePtr>>().Data();
+  HandlePtr handle = *value.As<Napi::External<HandlePtr>>().Data();
   if (open && !handle->engine) {
     Napi::Error::New(env, "the engine is closed").ThrowAsJavaScriptException();
     return nullptr;
   }
   return handle;
+}
+
+HandlePtr handle_of(const Napi::CallbackInfo& info, bool open = true) {
+  return engine_handle(info[0], open);
 }
 
 Napi::Value open(const Napi::CallbackInfo& info) {
@@ -288,6 +196,18 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// releasePoint(engine, handle): the point's memory is free once nobody starts from it nor writes it any more.
+Napi::Value release_point(const Napi::CallbackInfo& info) {
+  HandlePtr handle = handle_of(info);
+  if (!handle) return info.Env().Undefined();
+  if (info.Length() < 2 || !info[1].IsNumber()) {
+    Napi::TypeError::New(info.Env(), "releasePoint(handle, point)").ThrowAsJavaScriptException();
+    return info.Env().Undefined();
+  }
+  handle->engine->memory()->points.release(static_cast<uint64_t>(info[1].As<Napi::Number>().Int64Value()));
+  return info.Env().Undefined();
+}
+
 Napi::Value describe(const Napi::CallbackInfo& info) {
   HandlePtr handle = handle_of(info);
   if (!handle) return info.Env().Undefined();
@@ -300,6 +220,10 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
   o.Set("numerics", e.numerics() == Numerics::kF32 ? "f32" : "reference");
   o.Set("kv_blocks", static_cast<double>(s.kv_blocks_limit));
   o.Set("kv_block_bytes", static_cast<double>(s.kv_block_bytes));
+  const KvLayout& layout = e.memory()->layout;
+  o.Set("kv_block_payload_bytes", static_cast<double>(layout.block_payload_bytes));
+  o.Set("kv_point_bytes", static_cast<double>(layout.point_bytes));
+  o.Set("kv_private_bytes", static_cast<double>(layout.private_bytes));
   return o;
 }
 
@@ -451,14 +375,22 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("submit", submit);
   add("drain", drain);
   add("stats", stats);
+  add("releasePoint", release_point);
   add("describe", describe);
   add("inspect", inspect);
   add("vocabulary", vocabulary);
   add("score", score);
   add("synth", synth);
+  add_store(env, exports);
   return exports;
 }
 }  // namespace
+
+std::shared_ptr<KvMemory> memory_of(const Napi::Value& value) {
+  HandlePtr handle = engine_handle(value, true);
+  return handle ? handle->engine->memory() : nullptr;
+}
+
 }  // namespace nandu::binding
 
 using nandu::binding::init;

@@ -1,11 +1,13 @@
-// The generated layout against its header, and the generator against headers that it must not guess about.
+// The generated layout against its headers, and the generator against headers that it must not guess about.
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 // @ts-expect-error: a plain script without types
 import { generate } from '../../../tools/gen-layout.mjs';
 
-const header = readFileSync(new URL('../../../native/abi/engine.h', import.meta.url), 'utf8');
+const header = ['engine', 'store']
+  .map((name) => readFileSync(new URL(`../../../native/abi/${name}.h`, import.meta.url), 'utf8'))
+  .join('\n');
 
 test('src/addon/layout.ts is what the header says', () => {
   const layout = readFileSync(new URL('../../../src/addon/layout.ts', import.meta.url), 'utf8');
