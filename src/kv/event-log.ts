@@ -1,0 +1,57 @@
+// Events of the cache for those who follow it (routers): numbered without gaps, the newest kept, a snapshot for whoever
+// comes new or falls behind. Nothing waits for a reader.
+
+import type { CacheEvent, CacheSubscription } from './types.js';
+
+/** A reader that is further behind than this gets a snapshot: 20 MB at most. */
+const KEPT_EVENTS = 65_536;
+
+type Listener = (firstSequence: number, events: readonly CacheEvent[], reset: boolean) => void;
+
+export class EventLog {
+  #events: CacheEvent[] = [];
+  /** Of the first event in `#events`. */
+  #firstSequence = 1;
+  readonly #pending: CacheEvent[] = [];
+  readonly #listeners = new Set<Listener>();
+  readonly #snapshot: () => CacheEvent[];
+
+  constructor(snapshot: () => CacheEvent[]) {
+    this.#snapshot = snapshot;
+  }
+
+  /** Cheap when nobody listens. */
+  add(event: CacheEvent): void {
+    if (this.#pending.length === 0) queueMicrotask(() => this.#publish());
+    this.#pending.push(event);
+  }
+
+  watch(afterSequence: number, onEvents: Listener): CacheSubscription {
+    this.#publish();
+    const next = this.#firstSequence + this.#events.length;
+    const isKnown = afterSequence + 1 >= this.#firstSequence && afterSequence < next;
+    if (afterSequence > 0 && isKnown) {
+      const missed = this.#events.slice(afterSequence + 1 - this.#firstSequence);
+      if (missed.length > 0) onEvents(afterSequence + 1, missed, false);
+    } else {
+      // The snapshot stands for everything up to the newest number; its own events have none.
+      const events = this.#snapshot();
+      onEvents(next - events.length, events, afterSequence > 0);
+    }
+    this.#listeners.add(onEvents);
+    return { close: () => this.#listeners.delete(onEvents) };
+  }
+
+  #publish(): void {
+    if (this.#pending.length === 0) return;
+    const events = this.#pending.splice(0);
+    const first = this.#firstSequence + this.#events.length;
+    this.#events.push(...events);
+    const surplus = this.#events.length - KEPT_EVENTS;
+    if (surplus > KEPT_EVENTS / 4) {
+      this.#events = this.#events.slice(surplus);
+      this.#firstSequence += surplus;
+    }
+    for (const listener of this.#listeners) listener(first, events, false);
+  }
+}
