@@ -347,35 +347,27 @@ Napi::Value store_read_blocks(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// storeReadPoint(store, engine, ticket, id, key, position, payloadBytes, urgent)
+// storeReadPoint(store, engine, ticket, id, key, position, urgent)
 Napi::Value store_read_point(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   StorePtr handle = store_of(info);
   if (!handle) return env.Undefined();
   const std::shared_ptr<KvMemory> memory = memory_of(info[1]);
   if (!memory) return env.Undefined();
-  const uint64_t ticket = number_at(info, 2), bytes = number_at(info, 6);
+  const uint64_t ticket = number_at(info, 2);
   const Hash key = hash_at(info, 4);
   if (env.IsExceptionPending()) return env.Undefined();
   auto point = std::make_shared<Point>();
   point->position = static_cast<uint32_t>(number_at(info, 5));
-  // A record whose header claims another size than this layout's points is not read at all.
-  const bool fits = bytes == point_bytes(memory->layout, point->position);
-  auto sink = point_sink(point, fits ? bytes : 0);
+  // The size is this layout's: a record that holds less is refused by the store.
+  const uint64_t bytes = point_bytes(memory->layout, point->position);
+  auto sink = point_sink(point, bytes);
   {
     std::lock_guard lock(handle->mutex);
     handle->point_reads.emplace(ticket, StoreHandle::PointRead{std::move(point), memory});
   }
-  if (!fits) {
-    StoreEvent refused;
-    refused.kind = StoreEvent::kRead;
-    refused.ticket = ticket;
-    refused.status = StoreStatus::kCorrupt;
-    handle->on_event(std::move(refused));
-    return env.Undefined();
-  }
   handle->store->read(ticket, number_at(info, 3), key, {{0, bytes}},
-                      info[7].ToBoolean() ? IoClass::kDemandKv : IoClass::kPrefetch, std::move(sink));
+                      info[6].ToBoolean() ? IoClass::kDemandKv : IoClass::kPrefetch, std::move(sink));
   return env.Undefined();
 }
 

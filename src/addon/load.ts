@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { StoreStats } from '../kv/store.js';
 
 /** How numbers are kept and attended to; the last is for tests. */
 export type Numerics = 'reference' | 'f32' | 'reference-f32-attention';
@@ -66,6 +67,11 @@ export interface ModelDescription extends ModelFacts {
   readonly numerics: string;
   readonly kv_blocks: number;
   readonly kv_block_bytes: number;
+  /** A block and a point as the disk keeps them. */
+  readonly kv_block_payload_bytes: number;
+  readonly kv_point_bytes: number;
+  /** Rings and carries of one sequence in RAM. */
+  readonly kv_private_bytes: number;
 }
 
 /** `tokenizer.ggml.*`; null where the file is silent. */
@@ -115,6 +121,29 @@ export interface EngineHandle {
   readonly [engineBrand]: true;
 }
 
+declare const storeBrand: unique symbol;
+export interface StoreHandle {
+  readonly [storeBrand]: true;
+}
+
+export interface OpenStoreOptions {
+  readonly directory: string;
+  readonly maxBytes: number;
+  readonly largestRecord: number;
+  /** Of the file system, that stay free. */
+  readonly freeFloor: number;
+  readonly readOnly: boolean;
+  readonly io: 'auto' | 'uring' | 'pool' | 'mmap';
+  readonly fault: string;
+}
+
+export interface StoreDescription {
+  readonly backend: string;
+  readonly remark: string;
+  readonly regionBytes: number;
+  readonly secret: Uint8Array;
+}
+
 type Progress = (done: number, total: number) => void;
 
 /** Throws and rejects with errors that carry a NativeErrorCode. */
@@ -128,17 +157,60 @@ export interface NativeAddon {
   /** Copies whole reports; bytes written, 0 when nothing waits. */
   drain(engine: EngineHandle, into: Uint8Array): number;
   stats(engine: EngineHandle, into: Uint8Array): void;
+  releasePoint(engine: EngineHandle, point: number): void;
   /** Safe twice. */
   close(engine: EngineHandle): Promise<void>;
   /** null: the file holds no vocabulary. Reads nothing but the file's header. */
   vocabulary(model: string): NativeVocabulary | null;
   inspect(model: string, options: { readonly verify: boolean }, progress?: Progress): Promise<ModelFacts>;
   score(options: ScoreOptions, progress?: Progress): Promise<ScoreResult>;
+  /** `wake` is called when events begin to wait. */
+  openStore(options: OpenStoreOptions, wake: () => void): Promise<StoreHandle>;
+  /** Writes what is queued, ten seconds at most. */
+  closeStore(store: StoreHandle): Promise<void>;
+  /** Copies whole events; bytes written, 0 when nothing waits. */
+  drainStore(store: StoreHandle, into: Uint8Array): number;
+  describeStore(store: StoreHandle): StoreDescription;
+  /** `record`: StoredRecord and its hashes. `slots`: null for a point. */
+  storeAppend(
+    store: StoreHandle,
+    engine: EngineHandle,
+    ticket: number,
+    record: Uint8Array,
+    slots: Uint32Array | null,
+    point: number,
+  ): void;
+  storeReadBlocks(
+    store: StoreHandle,
+    engine: EngineHandle,
+    ticket: number,
+    id: number,
+    key: Uint8Array,
+    blocks: number,
+    skip: number,
+    slots: Uint32Array,
+    urgent: boolean,
+  ): void;
+  storeReadPoint(
+    store: StoreHandle,
+    engine: EngineHandle,
+    ticket: number,
+    id: number,
+    key: Uint8Array,
+    position: number,
+    urgent: boolean,
+  ): void;
+  storeVerify(store: StoreHandle, ticket: number, id: number, key: Uint8Array, payloadBytes: number): void;
+  storeCancel(store: StoreHandle, ticket: number): void;
+  storeReclaim(store: StoreHandle, ticket: number, region: number, keep: Float64Array): void;
+  storeDestroy(store: StoreHandle, ticket: number, ids: Float64Array): void;
+  storeFlush(store: StoreHandle): void;
+  storeStats(store: StoreHandle): StoreStats;
   synth(path: string, options: object, vocabulary: object | null, progress?: Progress): Promise<void>;
 }
 
-export type NativeErrorCode = 'MODEL_FILE' | 'INVALID_ARGUMENT' | 'NO_MEMORY' | 'IO' | 'ENGINE';
-const CODES: readonly string[] = ['MODEL_FILE', 'INVALID_ARGUMENT', 'NO_MEMORY', 'IO', 'ENGINE'];
+export type NativeErrorCode = 'MODEL_FILE' | 'INVALID_ARGUMENT' | 'NO_MEMORY' | 'IO' | 'ENGINE' | 'BUSY';
+const CODES: readonly string[] = ['MODEL_FILE', 'INVALID_ARGUMENT', 'NO_MEMORY', 'IO', 'ENGINE', 'BUSY'];
 
 /** The code of an error that native threw; null for any other. */
 export function nativeErrorCode(error: unknown): NativeErrorCode | null {

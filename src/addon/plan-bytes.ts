@@ -1,9 +1,10 @@
 // A plan as bytes (native/abi/engine.h).
 
-import type { Plan, SequenceDefinition } from '../engine/plan.js';
+import type { Plan, PlannedSequence } from '../engine/plan.js';
 import {
   PlanEntry as Entry,
   FLAG_IGNORE_EOS,
+  FLAG_KEEP_ENDS,
   FLAG_LOGPROBS,
   FLAG_STARTS_IN_REASONING,
   PlanHeader as Header,
@@ -36,6 +37,8 @@ export class PlanEncoder {
       this.#setUint64(at + Entry.sequence, entry.sequence);
       view.setUint32(at + Entry.flags, 0, true);
       view.setUint32(at + Entry.maxChunk, entry.maxChunk, true);
+      view.setUint32(at + Entry.point, entry.point, true);
+      view.setUint32(at + Entry.reserved, 0, true);
       at += Entry.size;
     }
     plan.definitions.forEach((definition, index) => {
@@ -46,8 +49,8 @@ export class PlanEncoder {
     return this.#bytes.subarray(0, total);
   }
 
-  #define(at: number, size: number, definition: SequenceDefinition): void {
-    const { sampling, stop, reasoning } = definition;
+  #define(at: number, size: number, definition: PlannedSequence): void {
+    const { sampling, stop, reasoning, placement } = definition;
     const view = this.#view;
     const u32 = (offset: number, value: number): void => view.setUint32(at + offset, value, true);
     const f32 = (offset: number, value: number): void => view.setFloat32(at + offset, value, true);
@@ -65,7 +68,8 @@ export class PlanEncoder {
       Sequence.flags,
       (definition.logprobs ? FLAG_LOGPROBS : 0) |
         (stop.ignoreEos ? FLAG_IGNORE_EOS : 0) |
-        (reasoning.startsInReasoning ? FLAG_STARTS_IN_REASONING : 0),
+        (reasoning.startsInReasoning ? FLAG_STARTS_IN_REASONING : 0) |
+        (placement.keepsEnds ? FLAG_KEEP_ENDS : 0),
     );
     u32(Sequence.topLogprobs, definition.topLogprobs);
     u32(Sequence.topK, sampling.topK);
@@ -82,7 +86,11 @@ export class PlanEncoder {
     u32(Sequence.numStopTokens, stop.tokenIds.length);
     u32(Sequence.numStopStrings, stop.sequences.length);
     u32(Sequence.stopBytes, stopBytes);
-    u32(Sequence.numPoints, 0); // boundaries to keep: the KV store names them once there is one
+    u32(Sequence.numPoints, placement.points.length);
+    u32(Sequence.numSlots, placement.slots.length);
+    this.#setUint64(at + Sequence.startPoint, placement.startPoint);
+    u32(Sequence.startTokens, placement.startTokens);
+    u32(Sequence.frozenTokens, placement.frozenTokens);
 
     let tail = at + Sequence.size;
     new Uint32Array(this.#bytes.buffer, tail, definition.promptTokens.length).set(definition.promptTokens);
@@ -100,6 +108,10 @@ export class PlanEncoder {
       this.#bytes.set(bytes, text);
       text += bytes.length;
     }
+    tail += pad8(stop.sequences.length * 4) + pad8(stopBytes);
+    new Uint32Array(this.#bytes.buffer, tail, placement.points.length).set(placement.points);
+    tail += pad8(placement.points.length * 4);
+    new Uint32Array(this.#bytes.buffer, tail, placement.slots.length).set(placement.slots);
   }
 
   /** Exact up to 2^53 - 1. */
@@ -115,7 +127,7 @@ export class PlanEncoder {
   }
 }
 
-function definitionBytes({ promptTokens, sampling, stop }: SequenceDefinition): number {
+function definitionBytes({ promptTokens, sampling, stop, placement }: PlannedSequence): number {
   const stopBytes = stop.sequences.reduce((sum, text) => sum + text.length, 0);
   return (
     Sequence.size +
@@ -123,6 +135,8 @@ function definitionBytes({ promptTokens, sampling, stop }: SequenceDefinition): 
     sampling.logitBias.size * 8 +
     pad8(stop.tokenIds.length * 4) +
     pad8(stop.sequences.length * 4) +
-    pad8(stopBytes)
+    pad8(stopBytes) +
+    pad8(placement.points.length * 4) +
+    pad8(placement.slots.length * 4)
   );
 }

@@ -6,6 +6,7 @@ import {
   EndedPayload,
   EndReason,
   FailedPayload,
+  PointPayload,
   ProgressPayload,
   ReportHeader,
   ReportKind,
@@ -56,6 +57,15 @@ function decode(bytes: Uint8Array, view: DataView, at: number, end: number): Rep
       const message = utf8.decode(bytes.subarray(text, text + length));
       return { t: 'failed', sequence, code: view.getInt32(payload + FailedPayload.code, true), message };
     }
+    case ReportKind.point:
+      return {
+        t: 'point',
+        sequence,
+        choice,
+        position: view.getUint32(payload + PointPayload.position, true),
+        point: getUint64(view, payload + PointPayload.point),
+        bytes: view.getUint32(payload + PointPayload.bytes, true),
+      };
     case ReportKind.released:
       return { t: 'released', sequence };
     default:

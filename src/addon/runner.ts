@@ -68,8 +68,18 @@ export class NativeRunner implements Runner {
       kvBlocksLimit: read(Stats.kvBlocksLimit),
       kvBlockBytes: read(Stats.kvBlockBytes),
       privateBytes: read(Stats.privateBytes),
+      pointBytes: read(Stats.pointBytes),
       paths: Array.from({ length: (Stats.size - Stats.paths) / 8 }, (_, index) => read(Stats.paths + index * 8)),
     };
+  }
+
+  releasePoint(point: number): void {
+    if (!this.#closed) this.#addon.releasePoint(this.#handle, point);
+  }
+
+  /** For the KV store, which reads and writes the same memory. */
+  get handle(): EngineHandle {
+    return this.#handle;
   }
 
   close(): Promise<void> {

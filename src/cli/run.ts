@@ -6,7 +6,7 @@ import { type Command, Option } from 'commander';
 import { loadAddon, type ModelDescription } from '../addon/load.js';
 import { NativeRunner } from '../addon/runner.js';
 import { NanduEngine } from '../engine/engine.js';
-import { BLOCK_TOKENS } from '../engine/sequence.js';
+import { BLOCK_TOKENS } from '../kv/block.js';
 import type { Sampling, StopConditions } from '../engine/types.js';
 import { ChatEncoder, type ChatMessage, type Conversation } from '../text/chat.js';
 import { Tokenizer } from '../text/tokenizer.js';

@@ -9,7 +9,7 @@ import { NativeRunner } from '../addon/runner.js';
 import { DEFAULT_SAMPLING, type ServedModel } from '../api/model.js';
 import type { Config } from '../config.js';
 import { NanduEngine } from '../engine/engine.js';
-import { BLOCK_TOKENS } from '../engine/sequence.js';
+import { BLOCK_TOKENS } from '../kv/block.js';
 import { TextService } from '../text/text-service.js';
 import { UsageError } from './format.js';
 import { readVocabulary } from './vocabulary.js';

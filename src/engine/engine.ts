@@ -3,10 +3,14 @@
 // standing plan.
 
 import { Failure } from '../base/failures.js';
+import { KvCache } from '../kv/cache.js';
+import type { ChainHasher } from '../kv/chain-hash.js';
+import type { PointMode } from '../kv/points.js';
+import type { CacheUse, PromptCache } from '../kv/types.js';
 import { Rates } from './rates.js';
 import type { Report } from './reports.js';
 import type { Runner } from './runner.js';
-import { Scheduler } from './scheduler.js';
+import { Scheduler, type Verdict } from './scheduler.js';
 import type { Engine, EngineEvent, EngineLoad, EngineRequest, GeneratedToken, StartedRequest } from './types.js';
 
 export interface EngineConfig {
@@ -20,8 +24,19 @@ export interface EngineConfig {
   readonly stepTokens?: number;
   /** Prompt rows beside decoders. */
   readonly mixedPrefillTokens?: number;
+  readonly cache: CacheConfig;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
+}
+
+export interface CacheConfig {
+  /** Rows and points that stay in RAM when no request holds them. */
+  readonly keptBytesMax: number;
+  readonly mode: PointMode;
+  /** (window - 1) x layers. */
+  readonly replayTokens: number;
+  /** Until the disk is there: rooted in nothing that outlives the process. */
+  readonly hasher: ChainHasher;
 }
 
 /** One request between start and its last event. */
@@ -46,6 +61,7 @@ export class NanduEngine implements Engine {
   readonly #runner: Runner;
   readonly #config: EngineConfig;
   readonly #scheduler: Scheduler;
+  readonly #cache: KvCache;
   readonly #kvBlocks: number;
   readonly #now: () => number;
   readonly #rates = new Rates();
@@ -62,14 +78,26 @@ export class NanduEngine implements Engine {
     this.#runner = runner;
     this.#config = config;
     this.#now = config.now ?? (() => performance.now());
-    this.#kvBlocks = runner.stats().kvBlocksLimit;
-    this.#scheduler = new Scheduler({
+    const { kvBlocksLimit, kvBlockBytes } = runner.stats();
+    this.#kvBlocks = kvBlocksLimit;
+    this.#cache = new KvCache({
+      ...config.cache,
+      numSlots: kvBlocksLimit,
+      blockBytes: kvBlockBytes,
+      releasePoint: (point) => runner.releasePoint(point),
+      onChange: () => this.#requestTurn(),
+      now: this.#now,
+      wallNow: () => Date.now(),
+      prefillTokensPerSecond: () => this.#rates.perSecond().prefill,
+    });
+    const limits = {
       maxRunning: config.maxRunning,
       maxWaiting: config.maxWaiting,
       kvBlocks: this.#kvBlocks,
       stepTokens: config.stepTokens ?? STEP_TOKENS,
       mixedPrefillTokens: config.mixedPrefillTokens ?? MIXED_PREFILL_TOKENS,
-    });
+    };
+    this.#scheduler = new Scheduler(limits, this.#cache);
     this.#rates.sample(this.#now(), runner.stats());
     runner.onWake = () => this.#onTurn();
   }
@@ -77,7 +105,7 @@ export class NanduEngine implements Engine {
   start(request: EngineRequest): StartedRequest {
     if (this.#draining || this.#closed) throw new Failure('DRAINING', 'the server is shutting down');
     const id = this.#numStarted + 1;
-    const position = this.#accept(id, request);
+    const { position, cover } = this.#accept(id, request);
     this.#numStarted = id;
     const onAbort = (): void => {
       this.#cancelled.push(id);
@@ -88,7 +116,16 @@ export class NanduEngine implements Engine {
     if (request.signal.aborted) onAbort();
     else request.signal.addEventListener('abort', onAbort, { once: true });
     this.#requestTurn();
-    return { queuePosition: position };
+    return { queuePosition: position, cover };
+  }
+
+  get cache(): PromptCache {
+    return this.#cache;
+  }
+
+  /** For whoever opens the disk. */
+  get kvCache(): KvCache {
+    return this.#cache;
   }
 
   load(): EngineLoad {
@@ -138,7 +175,8 @@ export class NanduEngine implements Engine {
     for (const id of cancelled) this.#scheduler.cancel(id);
     const plan = this.#scheduler.plan();
     if (plan) this.#runner.submit(plan);
-    for (const { sequence } of plan?.definitions ?? []) this.#admitted(sequence);
+    for (const { sequence, placement } of plan?.definitions ?? []) this.#admitted(sequence, placement.startTokens);
+    for (const { id, tokens } of this.#scheduler.restoring()) this.#restoring(id, tokens);
     if (cancelled.length > 0) this.#queueMoved = true;
     for (const report of reports) this.#publish(report);
     for (const id of cancelled) this.#fail(id, this.#reasonOfAbort(id));
@@ -155,15 +193,15 @@ export class NanduEngine implements Engine {
     });
   }
 
-  /** @returns the position in the queue, or throws why the request cannot be taken. */
-  #accept(id: number, request: EngineRequest): number {
+  /** Throws why the request cannot be taken. */
+  #accept(id: number, request: EngineRequest): Extract<Verdict, { t: 'accepted' }> {
     const { contextTokens, eosToken } = this.#config;
     const promptTokens = request.promptTokens.length;
     if (promptTokens >= contextTokens) {
       throw tooLong(promptTokens, contextTokens, `the prompt has ${promptTokens} tokens, the context ${contextTokens}`);
     }
     const verdict = this.#scheduler.add({ ...request, sequence: id, contextTokens, eosToken }, request.priority);
-    if (verdict.t === 'accepted') return verdict.position;
+    if (verdict.t === 'accepted') return verdict;
     if (verdict.t === 'never-fits') {
       const holds = this.#kvBlocks;
       const message = `prompt and max_tokens need ${verdict.blocks} KV blocks of 128 tokens, the server has ${holds}`;
@@ -176,13 +214,22 @@ export class NanduEngine implements Engine {
     });
   }
 
-  #admitted(id: number): void {
+  #admitted(id: number, startTokens: number): void {
     const live = this.#live.get(id);
     this.#queueMoved = true;
     if (!live) return;
     live.position = 0;
+    live.admittedMs ??= this.#now();
+    this.#emit(live, { t: 'prefill', done: startTokens, total: live.request.promptTokens.length });
+  }
+
+  #restoring(id: number, tokens: number): void {
+    const live = this.#live.get(id);
+    if (!live || live.admittedMs !== null) return;
+    this.#queueMoved = true;
+    live.position = 0;
     live.admittedMs = this.#now();
-    this.#emit(live, { t: 'prefill', done: 0, total: live.request.promptTokens.length });
+    this.#emit(live, { t: 'restore', done: 0, total: tokens });
   }
 
   #publish(report: Report): void {
@@ -202,12 +249,13 @@ export class NanduEngine implements Engine {
         live.choicesLeft -= 1;
         if (live.choicesLeft > 0 || live.request.signal.aborted) break; // aborted: its 'failed' follows
         if (live.admittedMs !== null) this.#rates.served(this.#now() - live.admittedMs);
-        this.#finish(report.sequence, live, { t: 'finished' });
+        this.#finish(report.sequence, live, { t: 'finished', use: this.#scheduler.useOf(report.sequence) as CacheUse });
         break;
       case 'failed':
         if (live.request.signal.aborted) break;
         this.#fail(report.sequence, new Failure('ENGINE_FAILURE', report.message));
         break;
+      case 'point':
       case 'released':
         break;
     }
@@ -235,7 +283,7 @@ export class NanduEngine implements Engine {
 
   #fail(id: number, failure: Failure): void {
     const live = this.#live.get(id);
-    if (live) this.#finish(id, live, { t: 'failed', failure });
+    if (live) this.#finish(id, live, { t: 'failed', failure, use: this.#scheduler.useOf(id) });
   }
 
   /** The last event; nothing of the request stays. */

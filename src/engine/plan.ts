@@ -1,13 +1,14 @@
 // What the engine asks native to compute. A plan says the whole: it replaces the one before it, and native repeats it
 // step after step until the next. Its bytes are addon/plan-bytes.ts; nothing here decides anything: scheduler.ts does.
 
+import type { Placement } from '../kv/cache.js';
 import type { EngineRequest } from './types.js';
 
-/** What native must know of a sequence; sent in the first plan that names it. */
+/** What a sequence is to compute. */
 export interface SequenceDefinition
   extends Pick<
     EngineRequest,
-    'promptTokens' | 'numChoices' | 'sampling' | 'stop' | 'reasoning' | 'logprobs' | 'topLogprobs'
+    'promptTokens' | 'numChoices' | 'sampling' | 'stop' | 'reasoning' | 'logprobs' | 'topLogprobs' | 'cache'
   > {
   readonly sequence: number;
   /** Prompt and output together end here. */
@@ -16,10 +17,17 @@ export interface SequenceDefinition
   readonly eosToken: number | null;
 }
 
+/** What native must know of a sequence; sent in the first plan that names it. */
+export interface PlannedSequence extends SequenceDefinition {
+  readonly placement: Placement;
+}
+
 export interface PlanEntry {
   readonly sequence: number;
   /** Most prompt rows of it in one step; 0: no limit. */
   readonly maxChunk: number;
+  /** One more position whose point is to be taken; 0: none. */
+  readonly point: number;
 }
 
 export interface Plan {
@@ -28,5 +36,5 @@ export interface Plan {
   /** Most rows of one step. */
   readonly stepTokens: number;
   readonly entries: readonly PlanEntry[];
-  readonly definitions: readonly SequenceDefinition[];
+  readonly definitions: readonly PlannedSequence[];
 }

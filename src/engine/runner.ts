@@ -14,12 +14,14 @@ export interface RunnerStats {
   readonly busyNs: number;
   /** Alive, choices not counted. */
   readonly sequences: number;
-  /** Blocks of 128 tokens. */
+  /** Slots of 128 tokens that have memory. */
   readonly kvBlocksUsed: number;
   readonly kvBlocksLimit: number;
   readonly kvBlockBytes: number;
   /** Rings and carries of living sequences. */
   readonly privateBytes: number;
+  /** Points in RAM. */
+  readonly pointBytes: number;
   /** Matrix products by kernel path. */
   readonly paths: readonly number[];
 }
@@ -32,6 +34,8 @@ export interface Runner {
   /** Everything reported since the last call, in order. */
   drain(): Report[];
   stats(): RunnerStats;
+  /** Native may forget a point that it reported. */
+  releasePoint(point: number): void;
   /** Stops at once and frees everything. Safe twice. */
   close(): Promise<void>;
 }

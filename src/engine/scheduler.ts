@@ -1,10 +1,12 @@
-// Decides which sequences run and what the standing plan is. Pure policy: no clock, no I/O, no native; called from one
-// thread by engine.ts. A step lets `promptDone` catch up with the prompt and then adds a token to each choice; native
+// Decides which sequences run and what the standing plan is; where each starts and what it keeps is the cache's business
+// (kv/cache.ts). Pure policy: no clock, no I/O, no native; called from one thread by engine.ts. A step lets `promptDone` catch up with the prompt and then adds a token to each choice; native
 // does that by itself, so a new plan is due only when something arrived, ended or changed from prompt to output.
 
-import type { Plan, PlanEntry, SequenceDefinition } from './plan.js';
+import type { KvCache } from '../kv/cache.js';
+import type { CacheCover, CacheUse } from '../kv/types.js';
+import type { Plan, PlanEntry, PlannedSequence, SequenceDefinition } from './plan.js';
 import type { Report } from './reports.js';
-import { allChoices, newSequence, type Sequence } from './sequence.js';
+import { allChoices, type Sequence } from './sequence.js';
 import type { Priority } from './types.js';
 
 export interface SchedulerLimits {
@@ -21,7 +23,7 @@ export interface SchedulerLimits {
 
 export type Verdict =
   /** `position`: as in `position()`. */
-  | { readonly t: 'accepted'; readonly position: number }
+  | { readonly t: 'accepted'; readonly position: number; readonly cover: CacheCover }
   | { readonly t: 'queue-full' }
   /** It would not fit if it ran alone. */
   | { readonly t: 'never-fits'; readonly blocks: number };
@@ -35,81 +37,101 @@ const OLDEST_PROMPT_SHARE = 0.75;
 
 export class Scheduler {
   readonly #limits: SchedulerLimits;
+  readonly #cache: KvCache;
   readonly #waiting: Record<Priority, Sequence[]> = { interactive: [], normal: [], background: [] };
   /** In order of admission. */
   readonly #running = new Map<number, Sequence>();
-  #blocksReserved = 0;
   #plan: Plan;
 
-  constructor(limits: SchedulerLimits) {
+  constructor(limits: SchedulerLimits, cache: KvCache) {
     this.#limits = limits;
+    this.#cache = cache;
     this.#plan = { number: 0, stepTokens: limits.stepTokens, entries: [], definitions: [] };
   }
 
   /** Takes a new sequence into the queue, or says why not. Its id must be new. */
   add(definition: SequenceDefinition, priority: Priority): Verdict {
-    const sequence = newSequence(definition, priority);
-    if (sequence.blocks > this.#limits.kvBlocks) return { t: 'never-fits', blocks: sequence.blocks };
+    const { promptTokens, numChoices, contextTokens, cache: wishes } = definition;
+    const totalTokens = Math.min(promptTokens.length + definition.stop.maxTokens, contextTokens);
+    const lease = this.#cache.open({ promptTokens, numChoices, totalTokens, wishes });
+    if (lease.numBlocks > this.#limits.kvBlocks) return { t: 'never-fits', blocks: lease.numBlocks };
+    const sequence: Sequence = { id: definition.sequence, priority, definition, lease, state: { t: 'waiting' } };
     const queue = this.#waiting[priority];
     queue.push(sequence);
     if (this.#numDelayed() > this.#limits.maxWaiting) {
       queue.pop();
       return { t: 'queue-full' };
     }
-    return { t: 'accepted', position: this.position(sequence.id) };
+    return { t: 'accepted', position: this.position(sequence.id), cover: this.#cache.cover(lease) };
   }
 
   /** Ends a sequence whatever its state; one that is unknown or leaving already stays as it is. */
   cancel(id: number): void {
     for (const queue of Object.values(this.#waiting)) {
       const index = queue.findIndex((sequence) => sequence.id === id);
-      if (index >= 0) queue.splice(index, 1);
+      if (index >= 0) for (const { lease } of queue.splice(index, 1)) this.#cache.close(lease);
     }
     const sequence = this.#running.get(id);
-    if (sequence) sequence.state = { t: 'leaving' };
+    if (!sequence || sequence.state.t === 'leaving') return;
+    const isKnown = sequence.state.t !== 'restoring';
+    sequence.state = { t: 'leaving', isKnown };
+    if (!isKnown) this.#cache.abandon(sequence.lease);
   }
 
   /** A fact from native. Throws on one that cannot be: a bug on one side of the boundary. */
   apply(report: Report): void {
     const sequence = this.#running.get(report.sequence);
     if (!sequence) throw new Error(`native reports '${report.t}' of sequence ${report.sequence}, which is not running`);
-    const { state } = sequence;
+    const { state, lease } = sequence;
+    this.#cache.started(lease);
     switch (report.t) {
       case 'progress':
+        this.#cache.progress(lease, report.promptDone);
         if (state.t === 'prefill') state.promptDone = report.promptDone;
         if (report.promptDone === report.promptTotal) startDecoding(sequence);
         return;
       case 'tokens':
+        this.#cache.tokens(lease, report.choice, report.tokens);
         startDecoding(sequence);
+        return;
+      case 'point':
+        this.#cache.pointTaken(lease, report.choice, report.position, report.point, report.bytes);
         return;
       case 'ended':
         if (state.t !== 'prefill' && state.t !== 'decode') return; // crossed our cancel
         if (!state.openChoices.delete(report.choice)) {
           throw new Error(`native ends choice ${report.choice} of sequence ${sequence.id} twice`);
         }
-        if (state.openChoices.size === 0) sequence.state = { t: 'leaving' };
+        if (state.openChoices.size === 0) sequence.state = { t: 'leaving', isKnown: true };
         return;
       case 'failed':
-        sequence.state = { t: 'leaving' };
+        sequence.state = { t: 'leaving', isKnown: true };
         return;
       case 'released':
         if (state.t !== 'leaving') throw new Error(`native releases sequence ${sequence.id}, which is in ${state.t}`);
-        this.#running.delete(sequence.id);
-        this.#blocksReserved -= sequence.blocks;
+        this.#forget(sequence);
         return;
     }
   }
 
+  /** Sequences that wait for the disk, and the tokens that they get from it. */
+  restoring(): { readonly id: number; readonly tokens: number }[] {
+    const restoring = [...this.#running.values()].filter(({ state }) => state.t === 'restoring');
+    return restoring.map(({ id, lease }) => ({ id, tokens: lease.startTokens }));
+  }
+
+  /** What the sequence has had of the cache so far; null: it never ran. */
+  useOf(id: number): CacheUse | null {
+    return this.#running.get(id)?.lease.use() ?? null;
+  }
+
   /** Admits what may run now. @returns the new plan, or null: the standing one still says what is wanted. */
   plan(): Plan | null {
-    const definitions: SequenceDefinition[] = [];
-    for (const sequence of this.#admissible()) {
-      this.#waiting[sequence.priority].shift();
-      sequence.state = { t: 'prefill', openChoices: allChoices(sequence.definition), promptDone: 0 };
-      this.#running.set(sequence.id, sequence);
-      this.#blocksReserved += sequence.blocks;
-      definitions.push(sequence.definition);
-    }
+    const definitions = [...this.#settleRestored(), ...this.#admit()].map((sequence): PlannedSequence => {
+      const { definition, lease } = sequence;
+      sequence.state = { t: 'prefill', openChoices: allChoices(definition), promptDone: lease.startTokens };
+      return { ...definition, placement: this.#cache.placementOf(lease) };
+    });
     const { stepTokens, entries } = this.#entries();
     const standing = this.#plan;
     if (definitions.length === 0 && stepTokens === standing.stepTokens && sameEntries(entries, standing.entries)) {
@@ -146,10 +168,8 @@ export class Scheduler {
     const check = (holds: boolean, rule: string): void => {
       if (!holds) throw new Error(`scheduler: ${rule}`);
     };
-    const { maxRunning, maxWaiting, kvBlocks } = this.#limits;
-    const reserved = [...this.#running.values()].reduce((sum, sequence) => sum + sequence.blocks, 0);
-    check(reserved === this.#blocksReserved, 'reserved blocks are the sum over running sequences');
-    check(reserved <= kvBlocks, 'reserved blocks stay within the budget');
+    const { maxRunning, maxWaiting } = this.#limits;
+    this.#cache.checkIntegrity();
     check(this.#running.size <= maxRunning, 'running sequences stay within maxRunning');
     check(this.numWaiting <= maxWaiting + maxRunning, 'the queue is bounded');
     for (const priority of CLASSES) {
@@ -163,8 +183,9 @@ export class Scheduler {
         'a queue is first come first served',
       );
     }
-    for (const { id, state, definition } of this.#running.values()) {
+    for (const { id, state, definition, lease } of this.#running.values()) {
       check(state.t !== 'waiting', `running sequence ${id} is not waiting`);
+      if (state.t === 'prefill' || state.t === 'decode') check(lease.state === 'ready', `sequence ${id} has its slots`);
       if (state.t === 'prefill')
         check(state.promptDone <= definition.promptTokens.length, 'no more done than there is');
       if (state.t === 'prefill' || state.t === 'decode') check(state.openChoices.size > 0, 'a choice is open');
@@ -180,20 +201,65 @@ export class Scheduler {
     return CLASSES.flatMap((priority) => this.#waiting[priority]);
   }
 
-  /** The front of the queue that fits now. Nobody overtakes a head that does not fit: large requests do not starve. */
+  /**
+   * The front of the queue as far as it fits now, whatever the cache may spare it: an estimate, which admits nobody. Those
+   * that wait for another's prefix are not in it.
+   */
   #admissible(): Sequence[] {
     const admitted: Sequence[] = [];
     let places = this.#limits.maxRunning - this.#running.size;
-    let blocks = this.#limits.kvBlocks - this.#blocksReserved;
-    for (const priority of CLASSES) {
-      for (const sequence of this.#waiting[priority]) {
-        if (places === 0 || sequence.blocks > blocks) return admitted;
-        admitted.push(sequence);
-        places -= 1;
-        blocks -= sequence.blocks;
-      }
+    let blocks = this.#cache.ram.available;
+    for (const sequence of this.#inOrder()) {
+      if (this.#cache.isBlocked(sequence.lease)) continue;
+      if (places === 0 || sequence.lease.numBlocks > blocks) return admitted;
+      admitted.push(sequence);
+      places -= 1;
+      blocks -= sequence.lease.numBlocks;
     }
     return admitted;
+  }
+
+  /** Nobody overtakes a head that does not fit: large requests do not starve. Who waits for a prefix is stepped over. */
+  #admit(): Sequence[] {
+    const ready: Sequence[] = [];
+    for (const priority of CLASSES) {
+      for (const sequence of [...this.#waiting[priority]]) {
+        if (this.#running.size === this.#limits.maxRunning) return ready;
+        const admission = this.#cache.admit(sequence.lease);
+        if (admission === 'full') return ready;
+        if (admission === 'blocked') continue;
+        this.#waiting[priority].splice(this.#waiting[priority].indexOf(sequence), 1);
+        this.#running.set(sequence.id, sequence);
+        if (admission === 'ready') ready.push(sequence);
+        else sequence.state = { t: 'restoring' };
+      }
+    }
+    return ready;
+  }
+
+  /** Restores that have ended: well, without success (it waits again, at its old place), or unwanted meanwhile. */
+  #settleRestored(): Sequence[] {
+    const ready: Sequence[] = [];
+    for (const sequence of [...this.#running.values()]) {
+      const { state, lease, priority } = sequence;
+      if (lease.state === 'restoring') continue;
+      if (state.t === 'leaving' && !state.isKnown) this.#forget(sequence);
+      if (state.t !== 'restoring') continue;
+      if (lease.state === 'ready') ready.push(sequence);
+      else {
+        this.#running.delete(sequence.id);
+        sequence.state = { t: 'waiting' };
+        const queue = this.#waiting[priority];
+        const behind = queue.findIndex((other) => other.id > sequence.id);
+        queue.splice(behind < 0 ? queue.length : behind, 0, sequence);
+      }
+    }
+    return ready;
+  }
+
+  #forget(sequence: Sequence): void {
+    this.#cache.close(sequence.lease);
+    this.#running.delete(sequence.id);
   }
 
   #entries(): { stepTokens: number; entries: PlanEntry[] } {
@@ -212,6 +278,7 @@ export class Scheduler {
     const entries = [...decoding, ...prefilling].map((sequence) => ({
       sequence: sequence.id,
       maxChunk: sequence === prefilling[0] ? oldestChunk : 0,
+      point: sequence.state.t === 'prefill' ? sequence.lease.extraPoint : 0,
     }));
     // Without a prompt the rows of a step are the decoders' own: one number, whatever ends, so that the plan can stand.
     return { stepTokens: prefilling.length === 0 ? stepTokens : decodeRows + promptRows, entries };
@@ -225,6 +292,9 @@ function startDecoding(sequence: Sequence): void {
 function sameEntries(a: readonly PlanEntry[], b: readonly PlanEntry[]): boolean {
   return (
     a.length === b.length &&
-    a.every((entry, index) => entry.sequence === b[index]?.sequence && entry.maxChunk === b[index]?.maxChunk)
+    a.every((entry, index) => {
+      const other = b[index] as PlanEntry;
+      return entry.sequence === other.sequence && entry.maxChunk === other.maxChunk && entry.point === other.point;
+    })
   );
 }

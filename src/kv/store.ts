@@ -89,17 +89,31 @@ export type Payload =
   | { readonly t: 'slots'; readonly slots: readonly number[] }
   | { readonly t: 'point'; readonly point: number };
 
+export interface StoredSegment {
+  readonly id: number;
+  readonly key: HashKey;
+  /** In all of it. */
+  readonly blocks: number;
+}
+
+export interface StoredPoint {
+  readonly id: number;
+  readonly key: HashKey;
+  /** Tokens before it. */
+  readonly position: number;
+}
+
 export interface KvStore {
   /** Called when events wait, never from inside another method. */
   onWake: () => void;
   drain(): StoreEvent[];
   /** Slots and point must stay as they are until 'written'. */
   append(ticket: number, record: NewRecord, payload: Payload): void;
-  /** Reads the first `slots.length` blocks of a segment behind `skip` into slots. */
-  readBlocks(ticket: number, id: number, key: HashKey, skip: number, slots: readonly number[], isUrgent: boolean): void;
-  readPoint(ticket: number, id: number, key: HashKey, isUrgent: boolean): void;
+  /** Reads into slots what follows the first `skip` blocks of a segment of `blocks` blocks. */
+  readBlocks(ticket: number, segment: StoredSegment, skip: number, slots: readonly number[], isUrgent: boolean): void;
+  readPoint(ticket: number, point: StoredPoint, isUrgent: boolean): void;
   /** Checks a whole record without keeping it. */
-  verify(ticket: number, id: number, key: HashKey): void;
+  verify(ticket: number, record: Pick<RecordInfo, 'id' | 'key' | 'payloadBytes'>): void;
   /** The 'read' follows at once, whatever the disk does; slots may be used again after it. */
   cancel(ticket: number): void;
   /** `keep` in the order in which they are to be written again. */

@@ -1,0 +1,675 @@
+// The prompt cache: decides where a prompt starts, what others may share of it, which points are taken, and what goes to the
+// disk. RAM is ram-tier.ts, the disk is disk-tier.ts; the scheduler asks here and tells what native reports. One thread.
+//
+//   open ──▶ admit ──▶ (restore) ──▶ progress, tokens, points ──▶ close
+//              │ blocked: another computes the same prefix; full: no slots
+//
+// Rows are shared at multiples of 128 that a point stands behind. What a request computes is findable from the moment that it
+// is complete, and goes to the disk as soon as a point does.
+
+import { Failure } from '../base/failures.js';
+import { BLOCK_TOKENS, hittableBlocks } from './block.js';
+import { bytesOf, type ChainHasher, chainOf, keyOfPrefixId } from './chain-hash.js';
+import type { DiskTier } from './disk-tier.js';
+import { EventLog } from './event-log.js';
+import { Lease, type LeaseRequest } from './lease.js';
+import { type PointMode, pointBoundaries } from './points.js';
+import { type Origin, type PointHandle, RamTier } from './ram-tier.js';
+import { findStart, type Start } from './start.js';
+import type { HashKey } from './store.js';
+import type {
+  CacheCover,
+  CacheEvent,
+  CacheMiss,
+  CacheStats,
+  CacheSubscription,
+  CacheTier,
+  MissReason,
+  PromptCache,
+  PurgeSelector,
+} from './types.js';
+
+export interface KvCacheOptions {
+  readonly numSlots: number;
+  readonly blockBytes: number;
+  /** Rows and points that stay in RAM when no request holds them. */
+  readonly keptBytesMax: number;
+  /** Tokens that a replay computes again: (window - 1) x layers. */
+  readonly replayTokens: number;
+  readonly mode: PointMode;
+  readonly hasher: ChainHasher;
+  readonly releasePoint: (point: PointHandle) => void;
+  /** Something that a waiting request may wait for has happened. Never called from inside a method. */
+  readonly onChange: () => void;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  readonly wallNow: () => number;
+  /** Measured; 0: not known yet. */
+  readonly prefillTokensPerSecond: () => number;
+}
+
+export type Admission = 'ready' | 'restoring' | 'blocked' | 'full';
+
+/** What native must be told of a sequence's place. */
+export interface Placement {
+  readonly slots: readonly number[];
+  /** 0: none. */
+  readonly startPoint: PointHandle;
+  readonly startTokens: number;
+  readonly frozenTokens: number;
+  readonly points: readonly number[];
+  readonly keepsEnds: boolean;
+}
+
+// A restore is given up when it takes this share of the time that computing would take, and never before the base: then a
+// request on a dying disk costs little more than a miss.
+const RESTORE_SHARE = 0.05;
+const RESTORE_BASE_MS = 250;
+const RESTORE_MS_PER_MIB = 5;
+
+export class KvCache implements PromptCache {
+  readonly #options: KvCacheOptions;
+  readonly #ram: RamTier;
+  readonly #events: EventLog;
+  #hasher: ChainHasher;
+  #disk: DiskTier | null = null;
+  /** Who computes (or restores) the block that ends with this hash. */
+  readonly #computing = new Map<HashKey, Lease>();
+  readonly #leases = new Set<Lease>();
+  readonly #tierHits: Record<CacheTier, number> = { live: 0, memory: 0, disk: 0 };
+  readonly #misses = new Map<MissReason, { requests: number; tokens: number }>();
+  #missTokens = 0;
+
+  constructor(options: KvCacheOptions) {
+    this.#options = options;
+    this.#hasher = options.hasher;
+    this.#events = new EventLog(() => this.#snapshot());
+    this.#ram = new RamTier({
+      numSlots: options.numSlots,
+      blockBytes: options.blockBytes,
+      keptBytesMax: options.keptBytesMax,
+      releasePoint: options.releasePoint,
+      now: options.wallNow,
+      onMoved: (key, origin, from, to) => this.#onMoved(key, origin, from, to),
+    });
+  }
+
+  get ram(): RamTier {
+    return this.#ram;
+  }
+
+  get events(): EventLog {
+    return this.#events;
+  }
+
+  /**
+   * The disk is there: from now on requests find what is on it. `hasher` is rooted in the model's whole identity; what lies
+   * in RAM under the provisional one is not found any more and ages out.
+   */
+  attachDisk(disk: DiskTier, hasher: ChainHasher): void {
+    this.#disk = disk;
+    this.#hasher = hasher;
+  }
+
+  /** For tests, after each of their steps. */
+  checkIntegrity(): void {
+    this.#ram.checkIntegrity();
+    for (const lease of this.#computing.values()) {
+      if (!this.#leases.has(lease)) throw new Error('cache: a block is computed by a lease that is closed');
+    }
+  }
+
+  // --- a request's way ---
+
+  open(request: LeaseRequest): Lease {
+    const keys = this.#hasher.scopeOf(request.wishes.scope);
+    const uses = request.wishes.read || request.wishes.write;
+    const tokens = uses ? request.promptTokens : request.promptTokens.subarray(0, 0);
+    const chain = chainOf(tokens, keys.root);
+    const plainChain = this.#disk ? chainOf(tokens, this.#hasher.plainRoot) : [];
+    return new Lease(request, this.#hasher, keys, chain, plainChain);
+  }
+
+  /** What would hit now. */
+  cover(lease: Lease): CacheCover {
+    const start = this.#findStart(lease);
+    const hits = this.#tiersOf(lease, start);
+    const promptTokens = lease.promptTokens;
+    return {
+      promptTokens,
+      hitLiveTokens: hits.live,
+      hitMemoryTokens: hits.memory,
+      hitDiskTokens: hits.disk,
+      miss: this.#explain(lease, start),
+      restoreBytes: this.#restoreBytes(start),
+    };
+  }
+
+  /** Whether `admit` would answer 'blocked', as far as is known; looks at one flag. */
+  isBlocked(lease: Lease): boolean {
+    const { blockedBy } = lease;
+    if (!blockedBy) return false;
+    const { lease: other, boundary } = blockedBy;
+    if (other.state === 'restoring' || (other.state === 'ready' && !this.#hasMade(other, lease, boundary))) return true;
+    lease.blockedBy = null;
+    return false;
+  }
+
+  /** Takes slots and decides where the prompt starts. 'full': nothing was taken; 'restoring': ready, or open again, later. */
+  admit(lease: Lease): Admission {
+    if (this.isBlocked(lease)) return 'blocked';
+    const start = this.#findStart(lease);
+    if (this.#waitForTwin(lease, start)) return 'blocked';
+    const slots = this.#takeSlots(lease, start);
+    if (!slots) return 'full';
+    const { chain, request } = lease;
+    lease.startTokens = start.tokens;
+    lease.frozenTokens = start.point === null && start.blocks > 0 ? start.blocks * BLOCK_TOKENS : 0;
+    lease.promptDone = start.tokens;
+    lease.hits = this.#tiersOf(lease, start);
+    lease.miss = this.#explain(lease, start);
+    lease.restoreBytes = this.#restoreBytes(start);
+    const shared = Math.floor(lease.promptTokens / BLOCK_TOKENS);
+    lease.choices = Array.from({ length: request.numChoices }, (_, choice) => ({
+      slots: choice === 0 ? slots.splice(0, Math.ceil(request.totalTokens / BLOCK_TOKENS)) : [],
+      chain: [...chain],
+      plainChain: [...lease.plainChain],
+      rest: [...request.promptTokens.subarray(shared * BLOCK_TOKENS)],
+      completionTokens: 0,
+      named: choice === 0 ? start.blocks : shared,
+    }));
+    const own = Math.ceil(request.totalTokens / BLOCK_TOKENS) - shared;
+    for (const choice of lease.choices.slice(1)) {
+      choice.slots.push(...(lease.choices[0] as { slots: number[] }).slots.slice(0, shared), ...slots.splice(0, own));
+    }
+    if (start.point?.t === 'ram') {
+      lease.startPoint = start.point.handle;
+      this.#ram.holdPoint(lease.startPoint);
+    }
+    lease.points = this.#pointsOf(lease, start);
+    this.#leases.add(lease);
+    this.#touch(lease, start);
+    if (request.wishes.write) this.#claim(lease, start);
+    if (start.blocks > 0)
+      lease.deepest = { key: chain[start.blocks - 1] as HashKey, tokens: start.blocks * BLOCK_TOKENS };
+    if (start.runs.length === 0 && start.point?.t !== 'disk') {
+      this.#becomeReady(lease);
+      return 'ready';
+    }
+    this.#restore(lease, start);
+    return 'restoring';
+  }
+
+  placementOf(lease: Lease): Placement {
+    const shared = Math.floor(lease.promptTokens / BLOCK_TOKENS);
+    const slots = lease.choices.flatMap(({ slots: all }, choice) => (choice === 0 ? all : all.slice(shared)));
+    return {
+      slots,
+      startPoint: lease.startPoint ?? 0,
+      startTokens: lease.startTokens,
+      frozenTokens: lease.frozenTokens,
+      points: lease.points,
+      keepsEnds: lease.request.wishes.write && this.#options.mode !== 'replay',
+    };
+  }
+
+  /** The request is not wanted any more: what is being restored stops, and then it can be closed. */
+  abandon(lease: Lease): void {
+    lease.cancelRestore?.();
+  }
+
+  /** Native has its definition and holds the start itself. */
+  started(lease: Lease): void {
+    if (lease.startPoint === null) return;
+    this.#ram.releasePoint(lease.startPoint);
+    lease.startPoint = null;
+  }
+
+  progress(lease: Lease, promptDone: number): void {
+    lease.promptDone = Math.max(lease.promptDone, promptDone);
+    this.#nameBlocks(lease, 0, lease.completeBlocks(0));
+    if (promptDone === lease.promptTokens) this.#storeRows(lease);
+  }
+
+  tokens(lease: Lease, choice: number, tokens: readonly { readonly id: number }[]): void {
+    lease.promptDone = lease.promptTokens;
+    lease.addTokens(choice, tokens);
+    this.#nameBlocks(lease, choice, lease.completeBlocks(choice));
+  }
+
+  /** Native has taken a point, which is this side's to give back. */
+  pointTaken(lease: Lease, choice: number, position: number, handle: PointHandle, bytes: number): void {
+    const blocks = Math.floor(position / BLOCK_TOKENS);
+    if (lease.state === 'closed' || !lease.request.wishes.write) {
+      this.#options.releasePoint(handle);
+      return;
+    }
+    lease.promptDone = Math.max(lease.promptDone, Math.min(position, lease.promptTokens));
+    this.#nameBlocks(lease, choice, blocks);
+    const chain = lease.chainOf(choice, blocks);
+    const key = blocks === 0 ? lease.keys.root : (chain[blocks - 1] as HashKey);
+    if (position % BLOCK_TOKENS === 0) {
+      this.#ram.addPoint(handle, bytes, key);
+      if (this.#options.keptBytesMax > 0) this.#deepen(lease, key, position);
+      this.#store(lease, choice, blocks, handle);
+    } else {
+      const rest = (lease.choices[choice] as { rest: number[] }).rest;
+      const isWhole = chain.length === blocks && rest.length >= position % BLOCK_TOKENS;
+      const tail = Uint32Array.from(rest.slice(0, position % BLOCK_TOKENS));
+      this.#ram.addPoint(handle, bytes, isWhole ? key : null, tail);
+    }
+    this.#ram.releasePoint(handle);
+    this.#options.onChange();
+  }
+
+  /** Nothing more comes of it, and native holds nothing of it: what it computed stays as far as there is room. */
+  close(lease: Lease): void {
+    if (lease.state === 'closed') return;
+    if (lease.state === 'restoring') throw new Error('a lease is closed while blocks are being read into its slots');
+    const wasAdmitted = lease.state !== 'open';
+    if (wasAdmitted && lease.state === 'ready') this.#storeRows(lease);
+    this.#giveBack(lease);
+    lease.state = 'closed';
+    this.#leases.delete(lease);
+    if (wasAdmitted) this.#options.onChange();
+  }
+
+  /** Counted once a request is over. */
+  account(lease: Lease): void {
+    const { hits, miss, promptTokens } = lease;
+    for (const tier of ['live', 'memory', 'disk'] as const) this.#tierHits[tier] += hits[tier];
+    const missed = promptTokens - hits.live - hits.memory - hits.disk;
+    this.#missTokens += missed;
+    const of = this.#misses.get(miss.reason) ?? { requests: 0, tokens: 0 };
+    this.#misses.set(miss.reason, { requests: of.requests + 1, tokens: of.tokens + missed });
+  }
+
+  // --- what clients ask ---
+
+  probe(tokens: Uint32Array, scope: string): CacheCover {
+    const wishes = { read: true, write: false, scope, boundaries: [] };
+    return this.cover(this.open({ promptTokens: tokens, numChoices: 1, totalTokens: tokens.length, wishes }));
+  }
+
+  pin(prefixId: string, untilMs: number | null): number {
+    const key = keyOfPrefixId(prefixId);
+    const bytes = key === null ? null : (this.#disk?.pin(key, untilMs) ?? null);
+    if (bytes === null) {
+      const facts = { resource: { type: 'prefix', name: prefixId } };
+      throw new Failure('PREFIX_NOT_FOUND', 'no such prefix is stored on the disk', facts);
+    }
+    return bytes;
+  }
+
+  async purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }> {
+    const scopeTag = selector.scope === null ? null : this.#hasher.scopeOf(selector.scope).scopeTag;
+    const key = selector.prefixId === null ? null : keyOfPrefixId(selector.prefixId);
+    if (selector.prefixId !== null && key === null) return { blocks: 0, bytes: 0 };
+    const inRam = this.#selectInRam(scopeTag, key, selector.unusedSinceMs);
+    const selection = { scopeTag, key, unusedSinceMs: selector.unusedSinceMs };
+    if (selector.dryRun) {
+      const onDisk = this.#disk?.select(selection) ?? { blocks: 0, bytes: 0, keys: [] };
+      const keys = new Set([...inRam, ...onDisk.keys]);
+      return { blocks: keys.size, bytes: onDisk.bytes + inRam.size * this.#options.blockBytes };
+    }
+    // What runs now must not bring back what was purged.
+    for (const lease of this.#leases) {
+      const isScope = scopeTag === null || lease.keys.scopeTag === scopeTag;
+      const isPrefix = key === null || lease.choices.some(({ chain }) => chain.includes(key));
+      if (isScope && isPrefix && selector.unusedSinceMs === null) this.#disown(lease);
+    }
+    const ram = this.#ram.forget(inRam);
+    const disk = this.#disk ? await this.#disk.purge(selection) : { blocks: 0, bytes: 0, keys: [] };
+    return { blocks: new Set([...inRam, ...disk.keys]).size, bytes: ram.bytes + disk.bytes };
+  }
+
+  stats(): CacheStats {
+    const ram = this.#ram.stats;
+    const { blockBytes, keptBytesMax, numSlots } = this.#options;
+    const disk = this.#disk?.stats() ?? null;
+    const none = { pinnedBlocks: 0, bytesRead: 0, bytesWritten: 0 };
+    return {
+      tiers: [
+        {
+          tier: 'live',
+          bytesUsed: ram.heldBlocks * blockBytes,
+          bytesLimit: numSlots * blockBytes,
+          blocks: ram.heldBlocks,
+          hitTokens: this.#tierHits.live,
+          evictions: 0,
+          ...none,
+        },
+        {
+          tier: 'memory',
+          bytesUsed: ram.keptBytes,
+          bytesLimit: keptBytesMax,
+          blocks: ram.keptBlocks,
+          hitTokens: this.#tierHits.memory,
+          evictions: ram.evictions,
+          ...none,
+        },
+        ...(disk ? [{ ...disk.tier, hitTokens: this.#tierHits.disk }] : []),
+      ],
+      hitTokens: this.#tierHits.live + this.#tierHits.memory + this.#tierHits.disk,
+      missTokens: this.#missTokens,
+      misses: this.#misses,
+      bytesWrittenToday: disk?.bytesWrittenToday ?? 0,
+      dailyWriteBudgetBytes: disk?.dailyWriteBudgetBytes ?? 0,
+      quarantinedBlocks: disk?.quarantined ?? 0,
+      ioQueueDepth: disk?.ioQueued ?? 0,
+      readLatencyP99Ms: disk?.readP99Ms ?? 0,
+      recovering: disk?.recovering ?? false,
+      diskProblem: disk?.problem ?? '',
+    };
+  }
+
+  watch(
+    afterSequence: number,
+    onEvents: (firstSequence: number, events: readonly CacheEvent[], reset: boolean) => void,
+  ): CacheSubscription {
+    return this.#events.watch(afterSequence, onEvents);
+  }
+
+  // --- starting ---
+
+  #findStart(lease: Lease): Start {
+    const { request, keys, chain } = lease;
+    if (!request.wishes.read) return { tokens: 0, blocks: 0, point: null, runs: [], known: 0 };
+    const { mode, replayTokens } = this.#options;
+    const question = { tokens: request.promptTokens, chain, root: keys.root, mode, replayTokens };
+    return findStart(question, this.#ram, this.#readableDisk(lease)?.index ?? null);
+  }
+
+  #readableDisk(lease: Lease): DiskTier | null {
+    return this.#disk && !lease.avoidsDisk && this.#disk.isReadable ? this.#disk : null;
+  }
+
+  /** Another makes more of this prompt's prefix now than there is: it is worth waiting for. */
+  #waitForTwin(lease: Lease, start: Start): boolean {
+    if (!lease.request.wishes.read) return false;
+    const { chain } = lease;
+    for (let block = hittableBlocks(lease.promptTokens); block * BLOCK_TOKENS > start.tokens; block--) {
+      const other = this.#computing.get(chain[block - 1] as HashKey);
+      if (!other || other === lease) continue;
+      const boundary = block * BLOCK_TOKENS;
+      if (other.state !== 'restoring') {
+        if (other.promptDone >= boundary) continue;
+        if (this.#options.mode !== 'replay' && !other.points.includes(boundary)) other.extraPoints.add(boundary);
+      }
+      lease.blockedBy = { lease: other, boundary };
+      lease.hasWaited = true;
+      return true;
+    }
+    return false;
+  }
+
+  /** `other` has passed the boundary with or without a point; its report of one comes before its first token. */
+  #hasMade(other: Lease, lease: Lease, boundary: number): boolean {
+    if (this.#options.mode === 'replay') return other.promptDone >= boundary;
+    if (this.#ram.pointAt(lease.chain[boundary / BLOCK_TOKENS - 1] as HashKey) !== undefined) return true;
+    return other.promptDone > boundary || other.hasOutput;
+  }
+
+  /** Of choice 0, then of the others what is their own; null: there are not enough. */
+  #takeSlots(lease: Lease, start: Start): number[] | null {
+    const held: number[] = [];
+    const needed = lease.numBlocks;
+    for (let block = 0; block < start.blocks; block++) {
+      const slot = this.#ram.find(lease.chain[block] as HashKey);
+      held[block] = slot ?? -1;
+      if (slot !== undefined) this.#ram.hold(slot);
+    }
+    for (let block = 0; block < needed; block++) {
+      if (block < start.blocks && held[block] !== -1) continue;
+      const slot = this.#ram.take();
+      if (slot === null) {
+        for (const taken of held) if (taken !== undefined && taken !== -1) this.#ram.release(taken);
+        return null;
+      }
+      held[block] = slot;
+    }
+    return held;
+  }
+
+  #tiersOf(lease: Lease, start: Start): Lease['hits'] {
+    const hits = { live: 0, memory: 0, disk: 0 };
+    const whole = Math.min(start.blocks, Math.floor(start.tokens / BLOCK_TOKENS));
+    for (let block = 0; block < whole; block++) {
+      const slot = this.#ram.find(lease.chain[block] as HashKey);
+      if (slot === undefined) hits.disk += BLOCK_TOKENS;
+      else if (lease.hasWaited || this.#ram.isHeld(slot)) hits.live += BLOCK_TOKENS;
+      else hits.memory += BLOCK_TOKENS;
+    }
+    hits.memory += start.tokens - whole * BLOCK_TOKENS;
+    return hits;
+  }
+
+  #explain(lease: Lease, start: Start): CacheMiss {
+    const { request, chain, plainChain, promptTokens } = lease;
+    const at = (reason: MissReason, nearestBlocks = 0): CacheMiss => ({
+      reason,
+      tokenPosition: start.tokens,
+      nearestCachedTokens: nearestBlocks * BLOCK_TOKENS,
+    });
+    if (!request.wishes.read) return at('bypassed');
+    const hittable = hittableBlocks(promptTokens);
+    if (hittable === 0) return at('short');
+    if (start.tokens >= hittable * BLOCK_TOKENS) return at('none');
+    const hit = Math.floor(start.tokens / BLOCK_TOKENS);
+    const disk = this.#disk;
+    if (start.known > hit) return at('no-point', start.known);
+    if (!disk) return at(hit > 0 ? 'diverged' : 'new');
+    const onDisk = disk.index.find(chain).blocks;
+    if (!this.#readableDisk(lease) && onDisk > hit) return at('unavailable', onDisk);
+    if (disk.recovering) return at('recovering');
+    if (disk.wasNotStored(chain[hit] as HashKey)) return at('not-stored');
+    const own = { identity: this.#hasher.identityTag, scope: lease.keys.scopeTag };
+    const { reason, nearestBlocks } = disk.index.explain(chain, hit, own, () => plainChain);
+    return at(reason, nearestBlocks);
+  }
+
+  #restoreBytes(start: Start): number {
+    const blocks = start.runs.reduce((sum, run) => sum + run.blocks, 0);
+    return blocks * this.#options.blockBytes + (start.point?.t === 'disk' ? start.point.record.storedBytes : 0);
+  }
+
+  #pointsOf(lease: Lease, start: Start): number[] {
+    const { request, promptTokens } = lease;
+    if (!request.wishes.write) return [];
+    return pointBoundaries({
+      mode: this.#options.mode,
+      promptTokens,
+      totalTokens: request.totalTokens,
+      start: Math.max(start.tokens, start.blocks * BLOCK_TOKENS),
+      boundaries: request.wishes.boundaries,
+      // Known rows without a point: the first to pass there takes it.
+      branchAt: start.known * BLOCK_TOKENS,
+    });
+  }
+
+  /** Others that want these blocks wait for this one from now on. */
+  #claim(lease: Lease, start: Start): void {
+    const firstMissing = start.runs[0]?.first ?? start.blocks;
+    for (let block = Math.min(firstMissing, start.blocks); block < lease.chain.length; block++) {
+      const key = lease.chain[block] as HashKey;
+      if (this.#ram.find(key) === undefined && !this.#computing.has(key)) this.#computing.set(key, lease);
+    }
+  }
+
+  /** Used last: the chain's end is older than its beginning, so that it goes first. */
+  #touch(lease: Lease, start: Start): void {
+    this.#ram.touch(lease.chain.slice(0, start.blocks).reverse());
+    if (start.blocks > 0) this.#disk?.hit(lease.chain, start.blocks);
+  }
+
+  // --- restoring ---
+
+  #restore(lease: Lease, start: Start): void {
+    const disk = this.#disk as DiskTier;
+    lease.state = 'restoring';
+    lease.restoreBeganMs = this.#options.now();
+    const slots = (lease.choices[0] as { slots: number[] }).slots;
+    const parts = start.runs.map((run) => ({ run, slots: slots.slice(run.first, run.first + run.blocks) }));
+    const point = start.point?.t === 'disk' ? start.point.record : null;
+    const rate = this.#options.prefillTokensPerSecond();
+    const computeMs = rate > 0 ? (start.tokens / rate) * 1000 : 0;
+    const base = RESTORE_BASE_MS + (lease.restoreBytes / 2 ** 20) * RESTORE_MS_PER_MIB;
+    const deadlineMs = Math.max(base, computeMs * RESTORE_SHARE);
+    lease.cancelRestore = disk.restore(parts, point, deadlineMs, (outcome) => {
+      lease.cancelRestore = null;
+      lease.kvBytesRead += outcome.bytes;
+      lease.restoreMs += this.#options.now() - lease.restoreBeganMs;
+      if (outcome.point !== null) {
+        // Findable at once: others that waited for this restore start there too.
+        this.#ram.addPoint(
+          outcome.point,
+          (point as { storedBytes: number }).storedBytes,
+          (point as { key: HashKey }).key,
+        );
+      }
+      if (outcome.ok) {
+        lease.startPoint = outcome.point ?? lease.startPoint;
+        this.#becomeReady(lease);
+      } else {
+        if (outcome.point !== null) this.#ram.releasePoint(outcome.point);
+        lease.avoidsDisk = !outcome.mayTryAgain;
+        this.#giveBack(lease);
+        this.#leases.delete(lease);
+        lease.state = 'open';
+      }
+      this.#options.onChange();
+    });
+  }
+
+  #becomeReady(lease: Lease): void {
+    lease.state = 'ready';
+    if (!lease.request.wishes.write && lease.kvBytesRead === 0) return;
+    // Restored rows are as good as computed ones.
+    (lease.choices[0] as { named: number }).named = 0;
+    const blocks = Math.max(lease.frozenTokens, lease.startTokens - (lease.startTokens % BLOCK_TOKENS)) / BLOCK_TOKENS;
+    this.#nameBlocks(lease, 0, blocks, true);
+  }
+
+  #giveBack(lease: Lease): void {
+    for (const key of lease.chain) if (this.#computing.get(key) === lease) this.#computing.delete(key);
+    if (lease.startPoint !== null) this.#ram.releasePoint(lease.startPoint);
+    lease.startPoint = null;
+    // From the end of the last choice to the front: in this order they become old.
+    lease.choices.forEach(({ slots }, choice) => {
+      const first = choice === 0 ? 0 : Math.floor(lease.promptTokens / BLOCK_TOKENS);
+      for (let block = slots.length - 1; block >= first; block--) this.#ram.release(slots[block] as number);
+    });
+    lease.choices = [];
+  }
+
+  // --- keeping ---
+
+  #nameBlocks(lease: Lease, choice: number, blocks: number, isRestored = false): void {
+    const own = lease.choices[choice];
+    if (!own || (!lease.request.wishes.write && !isRestored) || blocks <= own.named) return;
+    const chain = lease.chainOf(choice, blocks);
+    const end = Math.min(blocks, chain.length);
+    for (let block = own.named; block < end; block++) {
+      const key = chain[block] as HashKey;
+      const parent = block === 0 ? '' : (chain[block - 1] as HashKey);
+      this.#ram.name(own.slots[block] as number, key, { parent, scopeTag: lease.keys.scopeTag });
+      if (this.#computing.get(key) === lease) this.#computing.delete(key);
+    }
+    own.named = Math.max(own.named, end);
+  }
+
+  #deepen(lease: Lease, key: HashKey, tokens: number): void {
+    if (!lease.deepest || tokens > lease.deepest.tokens) lease.deepest = { key, tokens };
+  }
+
+  /** Rows up to a boundary, and the point there, go to the disk unless they are there. */
+  #store(lease: Lease, choice: number, blocks: number, point: PointHandle | null): void {
+    // A chain from before the disk was there is rooted in nothing that outlives this process.
+    if (!this.#disk || !lease.request.wishes.write || lease.hasher !== this.#hasher) return;
+    const chain = lease.chainOf(choice, blocks);
+    const { slots, plainChain } = lease.choices[choice] as { slots: number[]; plainChain: HashKey[] };
+    const queued = this.#disk.write({
+      chain: chain.slice(0, blocks),
+      root: lease.keys.root,
+      plainChain,
+      scopeTag: lease.keys.scopeTag,
+      identityTag: lease.hasher.identityTag,
+      slots: slots.slice(0, blocks),
+      point,
+    });
+    if (queued === null) return;
+    lease.writeTokens += queued;
+    this.#deepen(lease, chain[blocks - 1] as HashKey, blocks * BLOCK_TOKENS);
+  }
+
+  /** Without points rows are all there is to store. */
+  #storeRows(lease: Lease): void {
+    if (this.#options.mode !== 'replay') return;
+    lease.choices.forEach(({ named }, choice) => {
+      if (named > 0) this.#store(lease, choice, named, null);
+    });
+  }
+
+  /** Nothing of what it computes is found or stored any more. */
+  #disown(lease: Lease): void {
+    Object.assign(lease.request.wishes, { write: false });
+    for (const key of lease.chain) if (this.#computing.get(key) === lease) this.#computing.delete(key);
+    lease.deepest = null;
+  }
+
+  #selectInRam(scopeTag: string | null, key: HashKey | null, unusedSinceMs: number | null): Set<HashKey> {
+    const children = new Map<HashKey, HashKey[]>();
+    const selected = new Set<HashKey>();
+    for (const block of this.#ram.blocks()) {
+      if (scopeTag !== null && block.origin.scopeTag !== scopeTag) continue;
+      if (unusedSinceMs !== null && (block.tier === 'live' || block.usedMs >= unusedSinceMs)) continue;
+      if (key === null) selected.add(block.key);
+      else {
+        if (block.key === key) selected.add(key);
+        const siblings = children.get(block.origin.parent);
+        if (siblings) siblings.push(block.key);
+        else children.set(block.origin.parent, [block.key]);
+      }
+    }
+    if (key === null) return selected;
+    const waiting = [key];
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      for (const child of children.get(next) ?? []) {
+        if (selected.has(child)) continue;
+        selected.add(child);
+        waiting.push(child);
+      }
+    }
+    return selected;
+  }
+
+  // --- events ---
+
+  #onMoved(key: HashKey, origin: Origin, from: CacheTier | null, to: CacheTier | null): void {
+    if (from) this.#events.add(removed(from, key, origin.scopeTag));
+    if (to) this.#events.add(stored(to, key, origin));
+  }
+
+  #snapshot(): CacheEvent[] {
+    const inRam = [...this.#ram.blocks()].map(({ key, origin, tier }) => stored(tier, key, origin));
+    return [...inRam, ...(this.#disk?.snapshot() ?? [])];
+  }
+}
+
+/** Block hashes on the wire are the first half of the chain hash. */
+const WIRE_HASH_BYTES = 16;
+
+export function stored(tier: CacheTier, key: HashKey, { parent, scopeTag }: Origin): CacheEvent {
+  return {
+    t: 'stored',
+    tier,
+    blockHash: bytesOf(key.slice(0, WIRE_HASH_BYTES)),
+    parentHash: bytesOf(parent.slice(0, WIRE_HASH_BYTES)),
+    tokens: [],
+    scopeTag: bytesOf(scopeTag),
+  };
+}
+
+export function removed(tier: CacheTier, key: HashKey, scopeTag: string): CacheEvent {
+  return { t: 'removed', tier, blockHash: bytesOf(key.slice(0, WIRE_HASH_BYTES)), scopeTag: bytesOf(scopeTag) };
+}

@@ -1,0 +1,626 @@
+// The disk behind the cache: what is written and when, what is read back, what is reclaimed and purged. Owns the index and every
+// ticket; the store (native) does the work and answers by events. One thread; a disk that fails or hangs costs hits, never an
+// answer.
+//
+//   write ──append──▶ written ──▶ durable          slots and points are held from append to written
+//            └─ no space: waits for the region that is being reclaimed
+//   restore ──reads──▶ all there │ one failed, or the deadline passed: the others are cancelled, and the prompt is computed
+
+import { Failure } from '../base/failures.js';
+import { BLOCK_TOKENS } from './block.js';
+import { DiskIndex, type IndexedRecord, type Selection } from './disk-index.js';
+import { Breaker } from './health.js';
+import { segmentsFor } from './points.js';
+import type { PointHandle, RamTier } from './ram-tier.js';
+import { maxPinnedBytes, Reclaimer } from './reclaim.js';
+import type { Run } from './start.js';
+import type { HashKey, KvStore, NewRecord, Payload, RecordInfo, StoreEvent, StoreStatus } from './store.js';
+import type { CacheEvent, TierStats } from './types.js';
+import { WriteBudget } from './write-budget.js';
+
+export interface DiskTierOptions {
+  readonly store: KvStore;
+  readonly ram: RamTier;
+  /** Of the quota, for stats. */
+  readonly maxBytes: number;
+  /** A block and a point as the disk keeps them. */
+  readonly blockPayloadBytes: number;
+  readonly pointPayloadBytes: number;
+  /** A day; 0: no limit. */
+  readonly writeBudgetBytes: number;
+  readonly now: () => number;
+  readonly wallNow: () => number;
+  readonly onEvent: (event: CacheEvent) => void;
+  /** In a sentence, when the disk's condition changes; '': well again. */
+  readonly onProblem: (problem: string) => void;
+}
+
+export interface WriteRequest {
+  /** Up to the boundary that is written. */
+  readonly chain: readonly HashKey[];
+  readonly plainChain: readonly HashKey[];
+  readonly root: HashKey;
+  readonly scopeTag: string;
+  readonly identityTag: string;
+  /** Of every block of `chain`. */
+  readonly slots: readonly number[];
+  /** At the boundary; null: rows only. */
+  readonly point: PointHandle | null;
+}
+
+export interface RestoreOutcome {
+  readonly ok: boolean;
+  readonly bytes: number;
+  /** Held once, the receiver's to release. */
+  readonly point: PointHandle | null;
+  /** It failed because a record was bad, and that one is gone: what is left may still do. */
+  readonly mayTryAgain: boolean;
+}
+
+interface Write {
+  readonly record: NewRecord;
+  readonly payload: Payload;
+  readonly bytes: number;
+  /** Of the prefix that it belongs to: a purge looks for its key here. */
+  readonly chain: readonly HashKey[];
+  /** Purged while it was under way. */
+  isDoomed: boolean;
+}
+
+interface Read {
+  readonly record: { readonly id: number; readonly region: number };
+  readonly restore: Restore;
+}
+
+interface Restore {
+  readonly tickets: Set<number>;
+  readonly timer: NodeJS.Timeout;
+  readonly done: (outcome: RestoreOutcome) => void;
+  bytes: number;
+  point: PointHandle | null;
+  failed: boolean;
+  mayTryAgain: boolean;
+}
+
+// What may wait to be written: beyond it a disk is so slow that keeping RAM for it would cost more than it gives.
+const QUEUED_BYTES_MAX = 256 * 2 ** 20;
+const CRC_CHUNK_BYTES = 65_536;
+const PAGE_BYTES = 4096;
+const NOT_STORED_KEYS = 16_384;
+/** Purge: how long a disk that does not answer is waited for. */
+const PURGE_TIMEOUT_MS = 10_000;
+
+export class DiskTier {
+  readonly index = new DiskIndex();
+  readonly #options: DiskTierOptions;
+  readonly #store: KvStore;
+  readonly #ram: RamTier;
+  readonly #reclaimer = new Reclaimer(this.index);
+  readonly #budget: WriteBudget;
+  readonly #breaker: Breaker;
+  readonly #maxSegmentBlocks: number;
+  readonly #writes = new Map<number, Write>();
+  /** Refused for want of space while a region is being reclaimed. */
+  #waiting: Write[] = [];
+  readonly #queuedBlocks = new Set<HashKey>();
+  readonly #queuedPoints = new Set<HashKey>();
+  #queuedBytes = 0;
+  readonly #reads = new Map<number, Read>();
+  readonly #destroys = new Map<number, (status: StoreStatus) => void>();
+  readonly #pendingPins = new Map<HashKey, number>();
+  #undurable: RecordInfo[] = [];
+  readonly #notStored = new Set<HashKey>();
+  #lastTicket = 0;
+  #reclaimTicket = 0;
+  #isFull = false;
+  #storeProblem = '';
+  #shownProblem = '';
+  #recovered: Promise<void>;
+  #onRecovered: () => void = () => {};
+  #isRecovering = true;
+  #counts = { quarantined: 0, hits: 0 };
+
+  constructor(options: DiskTierOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#ram = options.ram;
+    this.#budget = new WriteBudget(options.writeBudgetBytes);
+    this.#breaker = new Breaker();
+    const room = options.store.stats().regionBytes - PAGE_BYTES;
+    let blocks = 32;
+    while (blocks > 1 && storedBytes(blocks * options.blockPayloadBytes, blocks) > room) blocks -= 1;
+    this.#maxSegmentBlocks = blocks;
+    this.#recovered = new Promise((resolve) => {
+      this.#onRecovered = resolve;
+    });
+    options.store.onWake = () => this.#drain();
+  }
+
+  get recovering(): boolean {
+    return this.#isRecovering;
+  }
+
+  /** False while the device is given a rest: look-ups then leave the disk out. */
+  get isReadable(): boolean {
+    return this.#breaker.allows(this.#options.now());
+  }
+
+  get problem(): string {
+    return this.#breaker.problem(this.#options.now()) || this.#storeProblem;
+  }
+
+  /** The block was computed once and then not stored. */
+  wasNotStored(key: HashKey): boolean {
+    return this.#notStored.has(key);
+  }
+
+  hit(chain: readonly HashKey[], blocks: number): void {
+    this.index.hit(chain, blocks, this.#options.wallNow());
+  }
+
+  // --- writing ---
+
+  /** Tokens of rows that are queued now; null: it is not stored. */
+  write(request: WriteRequest): number | null {
+    const { chain, plainChain, root, scopeTag, identityTag, slots, point } = request;
+    const key = chain.at(-1) as HashKey;
+    let from = this.index.find(chain).blocks;
+    while (from < chain.length && this.#queuedBlocks.has(chain[from] as HashKey)) from++;
+    const ranges = segmentsFor(from, chain.length, this.#maxSegmentBlocks);
+    const isPointNew = point !== null && !this.index.pointAt(key) && !this.#queuedPoints.has(key);
+    if (ranges.length === 0 && !isPointNew) return 0;
+
+    const common = { scope: scopeTag, identity: identityTag };
+    const writes = ranges.map(({ fromBlock, toBlock }): Write => {
+      const blocks = chain.slice(fromBlock, toBlock);
+      return {
+        record: {
+          ...common,
+          kind: 'segment',
+          key: chain[toBlock - 1] as HashKey,
+          parent: fromBlock === 0 ? root : (chain[fromBlock - 1] as HashKey),
+          plain: plainChain[toBlock - 1] as HashKey,
+          fromToken: fromBlock * BLOCK_TOKENS,
+          toToken: toBlock * BLOCK_TOKENS,
+          blocks,
+        },
+        payload: { t: 'slots', slots: slots.slice(fromBlock, toBlock) },
+        bytes: storedBytes(blocks.length * this.#options.blockPayloadBytes, blocks.length),
+        chain,
+        isDoomed: false,
+      };
+    });
+    if (isPointNew) {
+      const at = chain.length * BLOCK_TOKENS;
+      const plain = plainChain[chain.length - 1] as HashKey;
+      writes.push({
+        record: { ...common, kind: 'point', key, parent: key, plain, fromToken: at, toToken: at, blocks: [] },
+        payload: { t: 'point', point: point as PointHandle },
+        bytes: storedBytes(this.#options.pointPayloadBytes, 0),
+        chain,
+        isDoomed: false,
+      });
+    }
+    const bytes = writes.reduce((sum, write) => sum + write.bytes, 0);
+    const nowMs = this.#options.wallNow();
+    const isWritable = this.#breaker.allows(this.#options.now()) && this.#queuedBytes + bytes <= QUEUED_BYTES_MAX;
+    if (!isWritable || !this.#budget.admits(chain[0] as HashKey, bytes, nowMs)) {
+      for (const block of chain.slice(from)) this.#rememberNotStored(block);
+      return null;
+    }
+    for (const write of writes) {
+      this.#hold(write);
+      this.#append(write);
+    }
+    return (chain.length - from) * BLOCK_TOKENS;
+  }
+
+  #append(write: Write): void {
+    const ticket = ++this.#lastTicket;
+    this.#writes.set(ticket, write);
+    this.#store.append(ticket, write.record, write.payload);
+  }
+
+  #hold({ record, payload, bytes }: Write): void {
+    this.#queuedBytes += bytes;
+    if (payload.t === 'point') {
+      this.#ram.holdPoint(payload.point);
+      this.#queuedPoints.add(record.key);
+      return;
+    }
+    for (const slot of payload.slots) this.#ram.hold(slot);
+    for (const key of record.blocks) this.#queuedBlocks.add(key);
+  }
+
+  #release({ record, payload, bytes }: Write): void {
+    this.#queuedBytes -= bytes;
+    if (payload.t === 'point') {
+      this.#ram.releasePoint(payload.point);
+      this.#queuedPoints.delete(record.key);
+      return;
+    }
+    for (const key of record.blocks) this.#queuedBlocks.delete(key);
+    for (const slot of [...payload.slots].reverse()) this.#ram.release(slot);
+  }
+
+  #written(ticket: number, status: StoreStatus, record: RecordInfo | null): void {
+    const write = this.#writes.get(ticket);
+    if (!write) return;
+    this.#writes.delete(ticket);
+    if (status === 'no-space' && !write.isDoomed && this.#canMakeRoom()) {
+      this.#waiting.push(write);
+      return;
+    }
+    this.#release(write);
+    if (status === 'ok' && record) {
+      this.#budget.wrote(record.storedBytes, this.#options.wallNow());
+      if (write.isDoomed) {
+        this.#destroy([record.id]);
+        return;
+      }
+      this.index.add(record);
+      this.#undurable.push(record);
+      const until = this.#pendingPins.get(record.key);
+      if (until !== undefined && this.#pinNow(record.key, until) !== null) this.#pendingPins.delete(record.key);
+    } else {
+      for (const key of write.record.blocks) this.#rememberNotStored(key);
+      if (status === 'io-error') this.#breaker.failed(this.#options.now(), 'write');
+      // What was queued behind a segment that is missing hangs on nothing.
+      if (this.#writes.size === 0 && this.#waiting.length === 0) this.#dropOrphans();
+    }
+  }
+
+  #rememberNotStored(key: HashKey): void {
+    this.#notStored.add(key);
+    if (this.#notStored.size > NOT_STORED_KEYS) this.#notStored.delete(this.#notStored.values().next().value as string);
+  }
+
+  // --- restoring ---
+
+  /** Reads runs into slots and a point into RAM. `done` is called once, never from inside. @returns what gives it up. */
+  restore(
+    parts: readonly { readonly run: Run; readonly slots: readonly number[] }[],
+    point: IndexedRecord | null,
+    deadlineMs: number,
+    done: (outcome: RestoreOutcome) => void,
+  ): () => void {
+    const onDeadline = (): void => {
+      this.#breaker.failed(this.#options.now(), 'slow');
+      this.#giveUp(restore);
+    };
+    const restore: Restore = {
+      tickets: new Set(),
+      timer: setTimeout(onDeadline, deadlineMs),
+      done,
+      bytes: 0,
+      point: null,
+      failed: false,
+      mayTryAgain: false,
+    };
+    const begin = (record: Read['record'], submit: (ticket: number) => void): void => {
+      const ticket = ++this.#lastTicket;
+      restore.tickets.add(ticket);
+      this.#reads.set(ticket, { record, restore });
+      this.#reclaimer.readBegins(record.region);
+      submit(ticket);
+    };
+    for (const { run, slots } of parts) {
+      const segment = this.index.get(run.id) as IndexedRecord;
+      const blocks = segment.toBlock - segment.fromBlock;
+      begin(segment, (ticket) =>
+        this.#store.readBlocks(ticket, { id: run.id, key: run.key, blocks }, run.skip, slots, true),
+      );
+    }
+    if (point) {
+      const position = point.toBlock * BLOCK_TOKENS;
+      begin(point, (ticket) => this.#store.readPoint(ticket, { id: point.id, key: point.key, position }, true));
+    }
+    return () => this.#giveUp(restore);
+  }
+
+  #giveUp(restore: Restore): void {
+    restore.failed = true;
+    for (const ticket of restore.tickets) this.#store.cancel(ticket);
+  }
+
+  #readEnded(event: Extract<StoreEvent, { t: 'read' }>): void {
+    const read = this.#reads.get(event.ticket);
+    if (!read) return;
+    const { record, restore } = read;
+    this.#reads.delete(event.ticket);
+    this.#reclaimer.readEnds(record.region);
+    restore.tickets.delete(event.ticket);
+    restore.bytes += event.bytes;
+    if (event.point !== null) restore.point = event.point;
+    const nowMs = this.#options.now();
+    switch (event.status) {
+      case 'ok':
+        this.#breaker.succeeded(nowMs);
+        break;
+      case 'corrupt':
+      case 'not-found':
+        this.#removed(this.index.remove(record.id, event.status === 'corrupt' ? 'corrupt' : 'evicted'));
+        if (event.status === 'corrupt') this.#counts.quarantined += 1;
+        restore.mayTryAgain = true;
+        break;
+      case 'cancelled':
+        break;
+      default:
+        this.#breaker.failed(nowMs, 'read');
+    }
+    if (event.status !== 'ok' && !restore.failed) this.#giveUp(restore);
+    if (restore.tickets.size > 0) return;
+    clearTimeout(restore.timer);
+    const { bytes, point, failed, mayTryAgain } = restore;
+    restore.done({ ok: !failed, bytes, point, mayTryAgain });
+  }
+
+  // --- what clients ask ---
+
+  /** Bytes that the pin holds; null: nothing of it is stored or queued. */
+  pin(key: HashKey, untilMs: number | null): number | null {
+    if (untilMs === null) {
+      this.#pendingPins.delete(key);
+      return this.index.unpin(key);
+    }
+    const bytes = this.#pinNow(key, untilMs);
+    if (bytes !== null || !(this.#queuedBlocks.has(key) || this.#queuedPoints.has(key))) return bytes;
+    this.#pendingPins.set(key, untilMs);
+    return [...this.#writes.values()]
+      .filter(({ chain }) => chain.includes(key))
+      .reduce((sum, write) => sum + write.bytes, 0);
+  }
+
+  #pinNow(key: HashKey, untilMs: number): number | null {
+    const most = maxPinnedBytes(this.#store.stats());
+    const bytes = this.index.pin(key, untilMs, this.#options.wallNow(), most);
+    if (bytes === 'full') throw new Failure('CACHE_UNAVAILABLE', 'pins may hold half of the cache together; it is held');
+    return bytes === 'not-found' ? null : bytes;
+  }
+
+  select(selection: Selection): { blocks: number; bytes: number; keys: HashKey[] } {
+    const records = this.index.select(selection);
+    const keys = records.flatMap((record) => (record.kind === 'segment' ? this.index.blocksOf(record) : []));
+    return { blocks: keys.length, bytes: records.reduce((sum, record) => sum + record.storedBytes, 0), keys };
+  }
+
+  /** Hidden at once; resolves when it is durable, rejects with CACHE_UNAVAILABLE when the disk cannot be written. */
+  async purge(selection: Selection): Promise<{ blocks: number; bytes: number; keys: HashKey[] }> {
+    // Until recovery is done nobody knows all of it.
+    if (this.#isRecovering) await Promise.race([this.#recovered, timeout(PURGE_TIMEOUT_MS)]);
+    if (this.#isRecovering) throw unavailable('the index of the disk is still being read');
+    const { scopeTag, key, unusedSinceMs } = selection;
+    const underWay = [...this.#writes.values(), ...this.#waiting].filter(
+      (write) =>
+        unusedSinceMs === null &&
+        (scopeTag === null || write.record.scope === scopeTag) &&
+        (key === null || write.chain.includes(key)),
+    );
+    for (const write of underWay) write.isDoomed = true;
+    const found = this.select(selection);
+    const records = this.index.select(selection);
+    for (const record of records) this.#removed(this.index.remove(record.id, 'purged'));
+    const destroyed = this.#destroy(records.map(({ id }) => id));
+    const settled = underWay.length === 0 ? Promise.resolve('ok' as const) : this.#whenDoomedAreGone(underWay);
+    const statuses = await Promise.race([
+      Promise.all([destroyed, settled]),
+      timeout(PURGE_TIMEOUT_MS).then((): StoreStatus[] => ['io-error']),
+    ]);
+    if (statuses.some((status) => status !== 'ok')) {
+      throw unavailable('the disk cannot be written now; what was purged is hidden, and is deleted once it can be');
+    }
+    return found;
+  }
+
+  #destroy(ids: readonly number[]): Promise<StoreStatus> {
+    if (ids.length === 0) return Promise.resolve('ok');
+    const ticket = ++this.#lastTicket;
+    return new Promise((resolve) => {
+      this.#destroys.set(ticket, resolve);
+      this.#store.destroy(ticket, ids);
+    });
+  }
+
+  /** Writes that were under way are destroyed as they end. */
+  async #whenDoomedAreGone(writes: readonly Write[]): Promise<StoreStatus> {
+    const isLeft = (): boolean => {
+      const left = new Set([...this.#writes.values(), ...this.#waiting]);
+      return writes.some((write) => left.has(write)) || this.#destroys.size > 0;
+    };
+    const endMs = this.#options.now() + PURGE_TIMEOUT_MS;
+    while (isLeft() && this.#options.now() < endMs) await timeout(5);
+    return isLeft() ? 'io-error' : 'ok';
+  }
+
+  stats() {
+    const store = this.#store.stats();
+    const totals = this.index.totals();
+    const nowMs = this.#options.wallNow();
+    const pinned = this.index.pinned(nowMs);
+    let pinnedBlocks = 0;
+    for (const id of pinned) {
+      const record = this.index.get(id);
+      if (record) pinnedBlocks += record.toBlock - record.fromBlock;
+    }
+    const tier: Omit<TierStats, 'hitTokens'> = {
+      tier: 'disk',
+      bytesUsed: store.usedBytes,
+      bytesLimit: this.#options.maxBytes,
+      blocks: totals.blocks,
+      pinnedBlocks,
+      evictions: totals.evictedBlocks,
+      bytesRead: store.bytesRead,
+      bytesWritten: store.bytesAppended + store.bytesReinserted + store.bytesMetadata,
+    };
+    return {
+      tier,
+      bytesWrittenToday: this.#budget.writtenToday(nowMs),
+      dailyWriteBudgetBytes: this.#options.writeBudgetBytes,
+      quarantined: Math.max(store.quarantined, this.#counts.quarantined),
+      ioQueued: store.ioQueued,
+      readP99Ms: store.readP99Us / 1000,
+      recovering: this.#isRecovering,
+      problem: this.problem,
+    };
+  }
+
+  snapshot(): CacheEvent[] {
+    const events: CacheEvent[] = [];
+    for (const record of this.index.records()) {
+      if (record.kind === 'segment') events.push(...storedEvents(this.index.blocksOf(record), record, record.fromBlock === 0));
+    }
+    return events;
+  }
+
+  flush(): void {
+    this.#store.flush();
+  }
+
+  /** Everything queued is written, within the store's own deadline. */
+  close(): Promise<void> {
+    for (const { restore } of this.#reads.values()) clearTimeout(restore.timer);
+    return this.#store.close();
+  }
+
+  // --- events ---
+
+  #drain(): void {
+    for (const event of this.#store.drain()) this.#onEvent(event);
+    this.#reclaim();
+    this.#showProblem();
+  }
+
+  #onEvent(event: StoreEvent): void {
+    switch (event.t) {
+      case 'recovered':
+        this.index.add(event.record);
+        return;
+      case 'recovery-done':
+        this.#isRecovering = false;
+        this.#counts.quarantined += event.damaged;
+        this.#dropOrphans();
+        this.#reclaimer.recovered();
+        this.#onRecovered();
+        return;
+      case 'written':
+        this.#written(event.ticket, event.status, event.record);
+        return;
+      case 'durable': {
+        const durable = this.#undurable.filter(({ id }) => id <= event.upTo);
+        this.#undurable = this.#undurable.filter(({ id }) => id > event.upTo);
+        for (const record of durable) {
+          if (record.kind !== 'segment') continue;
+          const isFirst = record.fromToken === 0;
+          for (const stored of storedEvents(record.blocks, record, isFirst)) this.#options.onEvent(stored);
+        }
+        return;
+      }
+      case 'lost':
+        this.#undurable = this.#undurable.filter(({ id }) => id !== event.id);
+        for (const { key } of this.#removed(this.index.remove(event.id, 'evicted'))) this.#rememberNotStored(key);
+        this.#breaker.failed(this.#options.now(), 'write');
+        return;
+      case 'read':
+        this.#readEnded(event);
+        return;
+      case 'moved':
+        this.index.moved(event.id, event.region);
+        return;
+      case 'sealed':
+        this.#reclaimer.sealed(event.region);
+        return;
+      case 'reclaimed':
+        if (event.ticket !== this.#reclaimTicket) return;
+        this.#reclaimTicket = 0;
+        this.#reclaimer.done(event.status);
+        for (const write of this.#waiting.splice(0)) this.#append(write);
+        return;
+      case 'destroyed':
+        this.#destroys.get(event.ticket)?.(event.status);
+        this.#destroys.delete(event.ticket);
+        return;
+      case 'health':
+        this.#isFull = event.status === 'no-space';
+        this.#storeProblem = event.status === 'ok' ? '' : event.text;
+        return;
+    }
+  }
+
+  #canMakeRoom(): boolean {
+    if (this.#reclaimTicket !== 0) return true;
+    this.#reclaim();
+    return this.#reclaimTicket !== 0;
+  }
+
+  #reclaim(): void {
+    if (this.#reclaimTicket !== 0 || this.#isRecovering) return;
+    const plan = this.#reclaimer.next(this.#store.stats(), !this.#isFull, this.#options.wallNow());
+    if (!plan) return;
+    this.#removed(plan.dropped);
+    this.#reclaimTicket = ++this.#lastTicket;
+    this.#store.reclaim(this.#reclaimTicket, plan.region, plan.keep);
+  }
+
+  #dropOrphans(): void {
+    this.#removed(this.index.dropOrphans());
+  }
+
+  #removed(records: readonly IndexedRecord[]): readonly IndexedRecord[] {
+    for (const record of records) {
+      if (record.kind !== 'segment') continue;
+      for (const key of this.index.blocksOf(record)) {
+        this.#options.onEvent({ t: 'removed', tier: 'disk', blockHash: wireHash(key), scopeTag: latin1(record.scope) });
+      }
+    }
+    return records;
+  }
+
+  #showProblem(): void {
+    const { problem } = this;
+    if (problem === this.#shownProblem) return;
+    this.#shownProblem = problem;
+    this.#options.onProblem(problem);
+  }
+}
+
+/** What a record takes on disk, at least as much as it really does: header pages with checksums and hashes, payload, padding. */
+export function storedBytes(payloadBytes: number, blocks: number): number {
+  const header = 512 + Math.ceil(payloadBytes / CRC_CHUNK_BYTES) * 4 + blocks * 32;
+  return (Math.ceil(header / PAGE_BYTES) + Math.ceil(payloadBytes / PAGE_BYTES)) * PAGE_BYTES;
+}
+
+function storedEvents(
+  blocks: readonly HashKey[],
+  { parent, scope }: { readonly parent: HashKey; readonly scope: string },
+  isFirst: boolean,
+): CacheEvent[] {
+  return blocks.map((key, index) => {
+    const before = index > 0 ? (blocks[index - 1] as HashKey) : isFirst ? '' : parent;
+    const parentHash = before === '' ? new Uint8Array(0) : wireHash(before);
+    return {
+      t: 'stored',
+      tier: 'disk',
+      blockHash: wireHash(key),
+      parentHash,
+      tokens: [],
+      scopeTag: latin1(scope),
+    };
+  });
+}
+
+function latin1(text: string): Uint8Array {
+  return new Uint8Array(Buffer.from(text, 'latin1'));
+}
+
+/** Block hashes on the wire are the first half of the chain hash. */
+function wireHash(key: HashKey): Uint8Array {
+  return latin1(key.slice(0, 16));
+}
+
+function unavailable(message: string): Failure {
+  return new Failure('CACHE_UNAVAILABLE', message);
+}
+
+function timeout(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

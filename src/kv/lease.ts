@@ -1,0 +1,154 @@
+// What one request holds of the cache from acceptance to its end: its chain of hashes, its slots, its points. cache.ts moves it
+// from state to state; the scheduler reads it.
+//
+//   open ──admit──▶ restoring ──▶ ready ──▶ closed
+//     │                └─ failed ─▶ open (and is admitted again, without the disk)
+//     └──────────────────────────▶ ready: nothing to restore
+
+import { BLOCK_TOKENS } from './block.js';
+import { type ChainHasher, extend, type ScopeKeys } from './chain-hash.js';
+import type { PointHandle } from './ram-tier.js';
+import type { HashKey } from './store.js';
+import type { CacheMiss, CacheUse, CacheWishes } from './types.js';
+
+export interface LeaseRequest {
+  readonly promptTokens: Uint32Array;
+  readonly numChoices: number;
+  /** Prompt and output together end here at the latest. */
+  readonly totalTokens: number;
+  readonly wishes: CacheWishes;
+}
+
+/** One choice's blocks, as far as it has any of its own. */
+interface ChoiceBlocks {
+  /** Of all its blocks; those of the prompt are shared by all choices. */
+  readonly slots: number[];
+  /** Chain hashes of its complete blocks. */
+  readonly chain: HashKey[];
+  /** The same without identity and scope; empty where there is no disk. */
+  readonly plainChain: HashKey[];
+  /** Tokens behind the last complete block of `chain`. */
+  rest: number[];
+  /** Generated so far. */
+  completionTokens: number;
+  /** Blocks that others may find; they are complete. */
+  named: number;
+}
+
+export interface HitTokens {
+  readonly live: number;
+  readonly memory: number;
+  readonly disk: number;
+}
+
+export class Lease {
+  state: 'open' | 'restoring' | 'ready' | 'closed' = 'open';
+  /** Why it must not be admitted now: another computes or restores what it can then share. */
+  blockedBy: { readonly lease: Lease; readonly boundary: number } | null = null;
+  /** It waited for a prefix that another made: what it then shares are live hits. */
+  hasWaited = false;
+  /** A restore failed: not tried again for this request. */
+  avoidsDisk = false;
+  choices: ChoiceBlocks[] = [];
+  /** In place when it starts. */
+  startTokens = 0;
+  /** Rows before this are in place, and windows are made again from startTokens on; 0: no replay. */
+  frozenTokens = 0;
+  startPoint: PointHandle | null = null;
+  /** Prompt tokens in place now. */
+  promptDone = 0;
+  /** Positions whose points native takes, ascending. */
+  points: number[] = [];
+  /** Positions that others came to want since. */
+  readonly extraPoints = new Set<number>();
+  hits: HitTokens = { live: 0, memory: 0, disk: 0 };
+  miss: CacheMiss = { reason: 'new', tokenPosition: 0, nearestCachedTokens: 0 };
+  writeTokens = 0;
+  /** Longest prefix that is kept or queued. */
+  deepest: { readonly key: HashKey; readonly tokens: number } | null = null;
+  /** Stops the restore that runs; its end is told as always. */
+  cancelRestore: (() => void) | null = null;
+  restoreBeganMs = 0;
+  restoreMs = 0;
+  kvBytesRead = 0;
+  restoreBytes = 0;
+
+  constructor(
+    readonly request: LeaseRequest,
+    readonly hasher: ChainHasher,
+    readonly keys: ScopeKeys,
+    /** Chain hashes of the prompt's whole blocks. */
+    readonly chain: readonly HashKey[],
+    /** The same without identity and scope. */
+    readonly plainChain: readonly HashKey[],
+  ) {}
+
+  get promptTokens(): number {
+    return this.request.promptTokens.length;
+  }
+
+  /** Blocks of 128 tokens that it can come to need, choices counted. */
+  get numBlocks(): number {
+    return blocksNeeded(this.promptTokens, this.request.totalTokens, this.request.numChoices);
+  }
+
+  get hasOutput(): boolean {
+    return (this.choices[0]?.completionTokens ?? 0) > 0;
+  }
+
+  /** The next position that others wait for; 0: none. */
+  get extraPoint(): number {
+    let next = 0;
+    for (const point of this.extraPoints) if (point > this.promptDone && (next === 0 || point < next)) next = point;
+    return next;
+  }
+
+  /** Generated tokens of a choice, whose blocks they may complete. */
+  addTokens(choice: number, tokens: readonly { readonly id: number }[]): void {
+    const blocks = this.choices[choice];
+    if (!blocks) return;
+    for (const { id } of tokens) blocks.rest.push(id);
+    blocks.completionTokens += tokens.length;
+    // Chained when asked for: the last token's row is not computed before the next step.
+  }
+
+  /** Chain of a choice up to `numBlocks` complete blocks. */
+  chainOf(choice: number, numBlocks: number): readonly HashKey[] {
+    const blocks = this.choices[choice] as ChoiceBlocks;
+    while (blocks.chain.length < numBlocks && blocks.rest.length >= BLOCK_TOKENS) {
+      const tokens = Uint32Array.from(blocks.rest.splice(0, BLOCK_TOKENS));
+      blocks.chain.push(extend(blocks.chain.at(-1) ?? this.keys.root, tokens));
+      blocks.plainChain.push(extend(blocks.plainChain.at(-1) ?? this.hasher.plainRoot, tokens));
+    }
+    return blocks.chain;
+  }
+
+  /** Complete blocks of a choice, as far as this side has heard. */
+  completeBlocks(choice: number): number {
+    const completion = this.choices[choice]?.completionTokens ?? 0;
+    const computed = completion === 0 ? this.promptDone : this.promptTokens + completion - 1;
+    return Math.floor(computed / BLOCK_TOKENS);
+  }
+
+  use(): CacheUse {
+    const { live, memory, disk } = this.hits;
+    return {
+      promptTokens: this.promptTokens,
+      hitLiveTokens: live,
+      hitMemoryTokens: memory,
+      hitDiskTokens: disk,
+      miss: this.miss,
+      restoreBytes: this.restoreBytes,
+      writeTokens: this.writeTokens,
+      prefixId: this.deepest ? Buffer.from(this.deepest.key, 'latin1').toString('hex') : null,
+      restoreMs: this.restoreMs,
+      kvBytesRead: this.kvBytesRead,
+    };
+  }
+}
+
+/** Choices share the whole blocks of the prompt; what follows each has for itself. */
+export function blocksNeeded(promptTokens: number, totalTokens: number, numChoices: number): number {
+  const shared = Math.floor(promptTokens / BLOCK_TOKENS);
+  return shared + numChoices * (Math.ceil(totalTokens / BLOCK_TOKENS) - shared);
+}
