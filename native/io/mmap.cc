@@ -35,7 +35,8 @@ int32_t transfer_mapped(const IoFile& file, const IoQueue::Piece& piece) {
                    static_cast<off_t>(piece.offset));
   if (map == MAP_FAILED) return -errno;
   if (reads) madvise(map, piece.bytes, MADV_WILLNEED);  // one read of the whole piece instead of one a fault
-  // SIGBUS: the file ends before the piece does, or its device failed.
+  // SIGBUS: the file ends on an earlier page than the piece does, or its device failed. Of a last page that is not
+  // whole, a mapping shows zeros behind the end, where the other back ends say -EIO; our files have whole pages.
   const bool copied =
       reads ? copy_mapped(piece.data, map, map, piece.bytes) : copy_mapped(map, piece.data, map, piece.bytes);
   munmap(map, piece.bytes);

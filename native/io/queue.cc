@@ -11,8 +11,9 @@ namespace nandu {
 namespace {
 
 // Shares of the window in percent (kernels-and-io.md 9.4). `contended`: while a demand class is queued or in flight.
-// Idle shares of guesses and write-back stay below the whole, so that a demand that comes finds room at the device. A
-// class with a share may always have one piece in flight, however small the window.
+// Idle shares of guesses and write-back stay below the whole, so that a demand that comes finds room at the device;
+// half is what appends need to keep up with fio at the whole depth, 30 % gave 0.75-0.8 of it (bench/io). A class with a
+// share may always have one piece in flight, however small the window.
 struct Share {
   uint32_t idle, contended;
   uint64_t patience_us;  // waited for longer, a request counts as one of the next class up
@@ -23,7 +24,7 @@ constexpr Share kShares[kIoClasses] = {
     {100, 100, kPatienceUs},  // demand KV
     {100, 25, kPatienceUs},   // prefetch
     {50, 0, kPatienceUs},     // guess
-    {30, 5, 2'000'000},       // write-back
+    {50, 5, 2'000'000},       // write-back
 };
 
 // Attempts in a row that may move nothing (EINTR, EAGAIN, less than a page) before the request fails: no device that

@@ -215,9 +215,10 @@ class UringEngine : public FileEngine {
       if (!wake_armed) ring_.next(IORING_OP_POLL_ADD, event_, kWakeUp).poll_events = POLLIN;
       wake_armed = true;
       if (ring_.enter(1) < 0) {
-        // EAGAIN: no memory for requests just now. EBUSY: completions have to be reaped first.
-        NANDU_CHECK(errno == EINTR || errno == EAGAIN || errno == EBUSY);
-        if (errno == EAGAIN) pause_a_little();
+        // EAGAIN, ENOMEM: no memory for requests just now. EBUSY: completions have to be reaped first.
+        const bool is_short_of_memory = errno == EAGAIN || errno == ENOMEM;
+        NANDU_CHECK(is_short_of_memory || errno == EINTR || errno == EBUSY);
+        if (is_short_of_memory) pause_a_little();
       }
       uint64_t user_data;
       int32_t result;

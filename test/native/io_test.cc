@@ -289,7 +289,7 @@ TEST(io_queue_keeps_the_shares_of_its_classes) {
     EXPECT(pieces(IoClass::kDemandExpert) == (contended ? 7 : 8));
     EXPECT(pieces(IoClass::kPrefetch) == (contended ? 2 : 8));
     EXPECT(pieces(IoClass::kGuess) == (contended ? 0 : 4));
-    EXPECT(pieces(IoClass::kWriteBack) == (contended ? 1 : 2));
+    EXPECT(pieces(IoClass::kWriteBack) == (contended ? 1 : 4));
   }
 }
 
@@ -487,6 +487,9 @@ TEST(io_reports_errors_once_and_goes_on) {
     const int32_t refused = run(*io, IoOp::kWrite, read_only.value(), 0, pages.data, kPage);
     EXPECT(refused == -EBADF || refused == -EACCES);
     EXPECT(run(*io, IoOp::kRead, read_only.value(), 0, pages.data, kPage) == 0);
+    EXPECT(truncate(folder.file("a").c_str(), 3 * kPage + 100) == 0);  // somebody else's last page
+    EXPECT(run(*io, IoOp::kRead, file, 0, pages.data, 3 * kPage) == 0);
+    EXPECT(run(*io, IoOp::kRead, file, 0, pages.data, 4 * kPage) == (backend == IoBackend::kMmap ? 0 : -EIO));
     EXPECT(io->truncate(file, kPage) == 0 && io->file_bytes(file) == kPage);
     EXPECT(io->allocate(file, 0, uint64_t{1} << 62) != 0);  // no disk is so large
     Result<uint32_t> missing = io->add_file(folder.file("missing"), false, false);
@@ -546,19 +549,27 @@ TEST(io_add_file_without_descriptors_is_an_error) {
   }
 }
 
+namespace {
+
+// For this thread and those that it makes, as containers do it for a process: the system call fails with `error`.
+void refuse_call(uint32_t call, uint32_t error) {
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{sizeof code / sizeof code[0], code};
+  EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  EXPECT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+}  // namespace
+
 TEST(io_falls_back_to_the_pool_where_io_uring_is_refused) {
-  // A filter of this thread only, as containers have for the whole process; threads made by it inherit it.
   for (const uint32_t refused_call : {SYS_io_uring_setup, SYS_io_uring_enter})
     std::thread([&] {
-      sock_filter code[] = {
-          BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, refused_call, 0, 1),
-          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-      };
-      const sock_fprog program{sizeof code / sizeof code[0], code};
-      EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-      EXPECT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+      refuse_call(refused_call, EPERM);
       for (const IoBackend backend : {IoBackend::kAuto, IoBackend::kUring}) {
         Folder folder;
         auto io = open_engine(backend);
@@ -582,6 +593,46 @@ TEST(io_is_buffered_where_o_direct_is_refused) {
     const uint32_t normal = add(*io, folder.file("a"));
     Pages pages(kPage);
     EXPECT(run(*io, IoOp::kWrite, normal, 0, pages.data, kPage) == 0);
+  }
+}
+
+TEST(io_gives_o_direct_up_once_where_transfers_are_refused) {
+  std::thread([] {
+    refuse_call(SYS_pread64, EINVAL);
+    Folder folder;
+    auto io = open_engine(IoBackend::kPool);
+    const uint32_t file = add(*io, folder.file("a"));
+    Pages pages(kPage);
+    const bool direct = io->direct(file);
+    EXPECT(run(*io, IoOp::kWrite, file, 0, pages.data, kPage) == 0 && io->direct(file) == direct);
+    // The second attempt is refused as well, and that is the answer.
+    EXPECT(run(*io, IoOp::kRead, file, 0, pages.data, kPage) == -EINVAL && !io->direct(file));
+    if (direct) EXPECT(io->remark() == "O_DIRECT transfers are refused for " + folder.file("a") + ": buffered");
+    EXPECT(run(*io, IoOp::kWrite, file, 0, pages.data, kPage) == 0);
+  }).join();
+}
+
+TEST(io_leaves_nothing_in_the_page_cache) {
+  for (const IoBackend backend : kBackends) {
+    Folder folder;
+    auto io = open_engine(backend);
+    const uint32_t file = add(*io, folder.file("a"));
+    constexpr uint32_t kPages = 2048;
+    Pages pages(kPages * kPage);
+    const auto resident = [&] {
+      const int fd = open(folder.file("a").c_str(), O_RDONLY);
+      void* map = mmap(nullptr, pages.bytes, PROT_READ, MAP_SHARED, fd, 0);
+      std::vector<unsigned char> in(kPages);
+      EXPECT(mincore(map, pages.bytes, in.data()) == 0);
+      munmap(map, pages.bytes);
+      close(fd);
+      return std::count_if(in.begin(), in.end(), [](unsigned char c) { return c & 1; });
+    };
+    EXPECT(run(*io, IoOp::kWrite, file, 0, pages.data, kPages * kPage) == 0);
+    EXPECT(run(*io, IoOp::kSync, file, 0, nullptr, 0) == 0);
+    EXPECT_MSG(resident() < kPages / 8, std::to_string(resident()));
+    EXPECT(run(*io, IoOp::kRead, file, 0, pages.data, kPages * kPage) == 0);
+    EXPECT_MSG(resident() < kPages / 8, std::to_string(resident()));
   }
 }
 
