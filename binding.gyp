@@ -5,8 +5,10 @@
     "common_sources": [
       "native/engine/engine.cc", "native/engine/kv_payload.cc", "native/engine/sampling.cc", "native/engine/score.cc", "native/engine/sequence.cc",
       "native/engine/vocabulary.cc",
+      "native/io/fault.cc", "native/io/io_engine.cc", "native/io/mmap.cc", "native/io/pool.cc", "native/io/queue.cc",
+      "native/io/uring.cc",
       "native/kernels/dispatch.cc",
-      "native/load/gguf.cc", "native/load/mapping_guard.cc",
+      "native/load/gguf.cc", "native/base/mapping_guard.cc",
       "native/model/attention.cc", "native/model/compressor.cc", "native/model/forward.cc", "native/model/inspect.cc",
       "native/model/moe.cc", "native/model/rope.cc", "native/model/state.cc", "native/model/weights.cc",
       "native/parallel/workers.cc",

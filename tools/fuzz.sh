@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 # What each target links beside itself.
 sources() {
   case "$1" in
-    gguf) echo native/load/gguf.cc native/load/mapping_guard.cc native/quant/dequant.cc native/model/weights.cc ;;
+    gguf) echo native/load/gguf.cc native/base/mapping_guard.cc native/quant/dequant.cc native/model/weights.cc ;;
   esac
 }
 

@@ -26,9 +26,9 @@ enum class IoOp : uint8_t {
   kSync
 };  // kSync: fdatasync; covers the writes that ended before it was submitted
 
-// Strict order in front of the device, with reserved shares (kernels-and-io.md 9.4): while a demand class is queued,
-// prefetch has at most a quarter of the window, guesses nothing, write-back a twentieth (one piece at least); nobody
-// starves: a request older than its class's patience moves up one class.
+// Strict order in front of the device, with reserved shares (kernels-and-io.md 9.4): while a demand class is queued or
+// in flight, prefetch has at most a quarter of the window, guesses nothing, write-back a twentieth (one piece at
+// least); nobody starves: a request older than its class's patience moves up one class.
 enum class IoClass : uint8_t { kDemandExpert, kDemandKv, kPrefetch, kGuess, kWriteBack };
 inline constexpr uint32_t kIoClasses = 5;
 
@@ -78,7 +78,7 @@ class IoEngine {
 
 // contract.md --kv-fault: "seed=N,read-error=P,write-error=P,short=P,flip=P,lost=P,misdirect=P,torn=P,delay-ms=N:P,
 // full-after=BYTES,crash-after=N"; beside them for tests: "sync-error=P,stale=P,reorder=P,hang=P" (an operation that
-// never ends until the engine is closed). Empty: no shim.
+// never ends until the engine is closed). Errors are EIO, or those of "read-error=P:ERRNO". Empty: no shim.
 struct IoOptions {
   IoBackend backend = IoBackend::kAuto;
   std::string fault;

@@ -17,7 +17,7 @@
 
 #include "../quant/float16.h"
 #include "../quant/formats.h"
-#include "mapping_guard.h"
+#include "../base/mapping_guard.h"
 
 namespace nandu {
 namespace {

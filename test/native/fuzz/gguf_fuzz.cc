@@ -3,7 +3,7 @@
 // first and the second part of a split one. tools/fuzz.sh builds and runs it; by hand:
 //
 //   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-exceptions
-//     test/native/fuzz/gguf_fuzz.cc native/load/gguf.cc native/load/mapping_guard.cc native/quant/dequant.cc
+//     test/native/fuzz/gguf_fuzz.cc native/load/gguf.cc native/base/mapping_guard.cc native/quant/dequant.cc
 //     native/model/weights.cc -o gguf_fuzz
 //   ./gguf_fuzz -max_total_time=60 -malloc_limit_mb=256 -print_final_stats=1 NEW_INPUTS test/native/fuzz/corpus/gguf
 //
