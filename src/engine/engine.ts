@@ -3,6 +3,8 @@
 // standing plan.
 
 import { Failure } from '../base/failures.js';
+import type { CacheUse } from '../kv/types.js';
+import { missCover, missUse, NO_CACHE } from './no-cache.js';
 import { Rates } from './rates.js';
 import type { Report } from './reports.js';
 import type { Runner } from './runner.js';
@@ -43,6 +45,7 @@ const MIXED_PREFILL_TOKENS = 128;
 const RETRY_AFTER_MS_MAX = 60_000;
 
 export class NanduEngine implements Engine {
+  readonly cache = NO_CACHE;
   readonly #runner: Runner;
   readonly #config: EngineConfig;
   readonly #scheduler: Scheduler;
@@ -88,7 +91,7 @@ export class NanduEngine implements Engine {
     if (request.signal.aborted) onAbort();
     else request.signal.addEventListener('abort', onAbort, { once: true });
     this.#requestTurn();
-    return { queuePosition: position };
+    return { queuePosition: position, cover: missCover(request.promptTokens.length, request.cache) };
   }
 
   load(): EngineLoad {
@@ -202,7 +205,7 @@ export class NanduEngine implements Engine {
         live.choicesLeft -= 1;
         if (live.choicesLeft > 0 || live.request.signal.aborted) break; // aborted: its 'failed' follows
         if (live.admittedMs !== null) this.#rates.served(this.#now() - live.admittedMs);
-        this.#finish(report.sequence, live, { t: 'finished' });
+        this.#finish(report.sequence, live, { t: 'finished', use: useOf(live) });
         break;
       case 'failed':
         if (live.request.signal.aborted) break;
@@ -235,7 +238,7 @@ export class NanduEngine implements Engine {
 
   #fail(id: number, failure: Failure): void {
     const live = this.#live.get(id);
-    if (live) this.#finish(id, live, { t: 'failed', failure });
+    if (live) this.#finish(id, live, { t: 'failed', failure, use: live.admittedMs === null ? null : useOf(live) });
   }
 
   /** The last event; nothing of the request stays. */
@@ -261,6 +264,10 @@ export class NanduEngine implements Engine {
       if (admittedMs !== null) longest = Math.max(longest, now - admittedMs);
     return longest;
   }
+}
+
+function useOf({ request }: Live): CacheUse {
+  return missUse(request.promptTokens.length, request.cache);
 }
 
 function tooLong(promptTokens: number, contextTokens: number, message: string): Failure {

@@ -1,6 +1,7 @@
 // What the API layer asks of the engine and what comes back. Plain data: no gRPC, no native types.
 
 import type { Failure } from '../base/failures.js';
+import type { CacheCover, CacheUse, CacheWishes, PromptCache } from '../kv/types.js';
 
 /** Sampling, every value filled in. */
 export interface Sampling {
@@ -52,6 +53,7 @@ export interface EngineRequest {
   readonly logprobs: boolean;
   readonly topLogprobs: number;
   readonly priority: Priority;
+  readonly cache: CacheWishes;
   /** Deadline, client hang-up and cancellation are all this one signal; work stops within one step. */
   readonly signal: AbortSignal;
   /** Called in order, never after 'finished' or 'failed', never inside start(). Must not throw. */
@@ -73,6 +75,9 @@ export type StopMatch =
 
 export type EngineEvent =
   | { readonly t: 'queued'; readonly position: number }
+  /** Prompt tokens in place so far, hits in RAM included, and those in place when all is restored. */
+  | { readonly t: 'restore'; readonly done: number; readonly total: number }
+  /** Prompt tokens in place, hits and computed, of the whole prompt. */
   | { readonly t: 'prefill'; readonly done: number; readonly total: number }
   | { readonly t: 'tokens'; readonly choice: number; readonly tokens: readonly GeneratedToken[] }
   | {
@@ -83,8 +88,9 @@ export type EngineEvent =
       readonly completionTokens: number;
       readonly reasoningTokens: number;
     }
-  | { readonly t: 'finished' }
-  | { readonly t: 'failed'; readonly failure: Failure };
+  | { readonly t: 'finished'; readonly use: CacheUse }
+  /** `use` null: it ended before anything was restored or computed. */
+  | { readonly t: 'failed'; readonly failure: Failure; readonly use: CacheUse | null };
 
 export interface EngineLoad {
   readonly running: number;
@@ -101,6 +107,8 @@ export interface EngineLoad {
 export interface StartedRequest {
   /** Requests ahead in the queue at acceptance; 0: runs in the next step. */
   readonly queuePosition: number;
+  /** What the cache held for the prompt at acceptance. */
+  readonly cover: CacheCover;
 }
 
 /** The engine as the API sees it; the real one is engine.ts, the fake one lives in test/. */
@@ -111,6 +119,7 @@ export interface Engine {
    * Failure.
    */
   start(request: EngineRequest): StartedRequest;
+  readonly cache: PromptCache;
   load(): EngineLoad;
   /** No new requests; resolves when the last one has ended. */
   drain(): Promise<void>;

@@ -16,6 +16,7 @@ import type { ServerFacts } from '../../src/api/admin.js';
 import { DEFAULT_SAMPLING, type ServedModel } from '../../src/api/model.js';
 import { ApiServer, type ApiSettings } from '../../src/api/server.js';
 import { createLog } from '../../src/base/log.js';
+import { DEFAULT_PRICES } from '../../src/base/prices.js';
 import { buildVocabulary } from '../../src/text/bpe-trainer.js';
 import { TextService } from '../../src/text/text-service.js';
 import { FakeEngine, type FakeEngineOptions } from './fake-engine.js';
@@ -234,6 +235,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const server = new ApiServer({
     modelName: 'fake',
     settings: { maxRunning: 16, maxWaiting: 256, defaultMaxTokens: 32, reflection: true, ...settings },
+    prices: DEFAULT_PRICES,
     facts: () => FACTS,
     log: createLog({ level: 'debug', format: 'json', fields: { service: 'nandu' } }, lines),
   });
