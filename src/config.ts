@@ -1,10 +1,9 @@
 // Settings of the server: each once, with its flag, its environment variable, its default and the reason for it. A flag
 // goes before the environment, that before the default. Nobody else reads NANDU_* but the kernels (NANDU_TARGET).
 
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { ConfigurationError } from './base/configuration-error.js';
+import { defaultKvFolder } from './base/kv-folder.js';
 import { LOG_FORMATS, LOG_LEVELS } from './base/log.js';
 
 const UNIT_BYTES: Readonly<Record<string, number>> = {
@@ -253,13 +252,8 @@ export function readConfig(
     throw new ConfigurationError(`${who}: "${written}" ${result.error.issues[0]?.message}`, source);
   }
   if (values.kvDir === null) {
-    values.kvDir = defaultKvDir(environment.XDG_CACHE_HOME);
+    values.kvDir = defaultKvFolder(environment);
     shown['kv-dir'] = values.kvDir as string;
   }
   return { ...values, shown } as unknown as Config;
-}
-
-/** A directory of its own in the user's cache. Relative paths in the variable count for nothing (XDG Base Directory). */
-function defaultKvDir(cacheHome = ''): string {
-  return join(isAbsolute(cacheHome) ? cacheHome : join(homedir(), '.cache'), 'nandu', 'kv');
 }

@@ -22,7 +22,8 @@ export function quotaFor(directory: string, maxBytes: number): number {
   }
 }
 
-function nearestExisting(path: string): string {
+/** `path` itself, or the first folder above it that is there. */
+export function nearestExisting(path: string): string {
   for (let at = path; ; at = dirname(at)) {
     if (statSync(at, { throwIfNoEntry: false })) return at;
     if (at === dirname(at)) throw new Error('there is no such directory, and none above it');

@@ -151,9 +151,9 @@ describe('conversations', () => {
   });
 
   test('are told which message a miss begins in', async () => {
-    const first = chat(long('rules'), `${long('same')} first`);
+    const first = chat(long('rules'), `${long('same')} ${long('first')}`);
     await generate({ ...first, ...one });
-    const { usage } = await generate({ ...chat(long('rules'), `${long('same')} second`), ...one });
+    const { usage } = await generate({ ...chat(long('rules'), `${long('same')} ${long('second')}`), ...one });
     expect(usage.miss).toMatchObject({ reason: 'MISS_REASON_DIVERGED', messageIndex: 1 });
     const other = await generate({ ...chat(long('laws'), long('same')), ...one });
     expect(other.usage.miss).toMatchObject({ tokenPosition: 0, messageIndex: 0 });
