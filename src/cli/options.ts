@@ -70,6 +70,15 @@ export function bandwidth(text: string): number {
   return value;
 }
 
+const DURATION_UNITS_MS: Readonly<Record<string, number>> = { s: 1e3, m: 6e4, h: 3.6e6, d: 8.64e7 };
+
+/** Reads a time in milliseconds: "90s", "12h", "30d". */
+export function duration(text: string): number {
+  const match = /^(\d{1,9})([smhd])$/.exec(text);
+  if (!match) throw new InvalidArgumentError('It must be a time such as 90s, 30m, 12h or 30d.');
+  return Number(match[1]) * (DURATION_UNITS_MS[match[2] as string] as number);
+}
+
 /** Collects the values of a flag that may be given more than once. */
 export function collect(value: string, previous: readonly string[]): string[] {
   if (value === '') throw new InvalidArgumentError('It must not be empty.');
