@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { ConfigurationError } from './base/configuration-error.js';
+import { defaultKvFolder } from './base/kv-folder.js';
 import { LOG_FORMATS, LOG_LEVELS } from './base/log.js';
 
 const UNIT_BYTES: Readonly<Record<string, number>> = {
@@ -47,6 +48,39 @@ const listenAddress = text.refine((value) => {
   const port = /^(?:\[[\da-fA-F:.]+\]|[^:\s/[\]]+):(\d{1,5})$/.exec(value)?.[1];
   return (port !== undefined && Number(port) <= 65_535) || /^unix:.+$/.test(value);
 }, 'must be host:port, [v6 address]:port or unix:path');
+
+const NONE = 'none';
+/** A path, or nothing at all: '' in code. */
+const pathOrNone = z.string().transform((value) => (value === NONE ? '' : value));
+
+/** Probability for one operation, or a count; `delay-ms` takes both. */
+const FAULT_VALUES: Readonly<Record<string, RegExp>> = {
+  seed: /^\d{1,15}$/,
+  ...Object.fromEntries(
+    ['read-error', 'write-error', 'short', 'flip', 'lost', 'misdirect', 'torn'].map((key) => [
+      key,
+      /^(?:0(?:\.\d+)?|1)$/,
+    ]),
+  ),
+  'delay-ms': /^\d{1,6}:(?:0(?:\.\d+)?|1)$/,
+  'full-after': /^\d{1,15}$/,
+  'crash-after': /^\d{1,15}$/,
+};
+
+/** "seed=7,flip=0.001,delay-ms=5:0.1": checked here, so that a wrong one is named; native reads it. */
+const faultSpec = text.superRefine((value, context) => {
+  for (const part of value.split(',')) {
+    const [, key = '', amount = ''] = /^([^=]*)=?(.*)$/.exec(part) ?? [];
+    const known = Object.hasOwn(FAULT_VALUES, key) ? FAULT_VALUES[key] : undefined;
+    if (known?.test(amount)) continue;
+    const keys = Object.keys(FAULT_VALUES).join(', ');
+    const why = known
+      ? `has a wrong value in "${part}": a probability from 0 to 1, a count, or for delay-ms both as 5:0.1`
+      : `has an unknown key in "${part}"; known are ${keys}`;
+    context.addIssue({ code: 'custom', message: why });
+    return;
+  }
+});
 
 interface Setting {
   readonly schema: z.ZodType<unknown, string>;
@@ -108,6 +142,46 @@ export const SETTINGS = {
     unset: '0',
     help: ['size', 'memory for KV rows and buffers, beside the mapped model file; 0: half of what is free'],
   },
+  kvDir: {
+    schema: pathOrNone,
+    unset: null, // so that a restart hits
+    help: ['dir', `where the cache lives; none: no disk (default: nandu/kv in XDG_CACHE_HOME or ~/.cache)`],
+  },
+  kvMaxBytes: {
+    schema: bytes,
+    unset: '0', // nobody asked for it: it must not fill a disk that others need
+    help: ['size', 'quota of everything in --kv-dir; 0: a tenth of what is free there, at most 64GiB'],
+  },
+  kvMemory: {
+    schema: bytes,
+    unset: null,
+    help: ['size', 'of the KV budget, for prefixes that no request uses now; 0: none (default: a quarter of it)'],
+  },
+  kvPoints: {
+    schema: z.enum(['full', 'periodic', 'ends', 'replay'], 'must be full, periodic, ends or replay'),
+    unset: 'periodic', // 98.7 % of the hits that `full` has, for a thirtieth of its points (kv-store.md 2.4)
+    help: ['mode', 'where prefixes can be continued: full (every 128 tokens), periodic (4,096), ends, replay'],
+  },
+  kvWriteBudget: {
+    schema: bytes,
+    unset: '0', // 1,000 prompt tokens a second are 0.3 drive writes a day of 1 TB: endurance is rarely the limit
+    help: ['size', 'bytes that the cache may write in a day; 0: no limit'],
+  },
+  io: {
+    schema: z.enum(['auto', 'uring', 'pool', 'mmap'], 'must be auto, uring, pool or mmap'),
+    unset: 'auto',
+    help: ['engine', "how the cache's disk is read and written: uring, pool or mmap; auto: the first that works here"],
+  },
+  kvFault: {
+    schema: faultSpec,
+    unset: null,
+    help: ['spec', 'rehearse a failing disk, such as seed=1,read-error=0.01,flip=0.001,delay-ms=5:0.1'],
+  },
+  prices: {
+    schema: text,
+    unset: null,
+    help: ['file', 'YAML price list, none for no cost (default: CNY 0.025 hit, 3 miss, 6 output a million tokens)'],
+  },
   logLevel: {
     schema: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`),
     unset: 'info',
@@ -129,9 +203,17 @@ export type SettingName = keyof typeof SETTINGS;
 
 type Values = { readonly [Name in SettingName]: z.output<(typeof SETTINGS)[Name]['schema']> };
 /** All that code sees. */
-export interface Config extends Omit<Values, 'model'> {
+export interface Config extends Omit<Values, 'model' | 'kvDir' | 'kvMemory' | 'kvFault' | 'prices'> {
   /** null: the embedded model. */
   readonly model: string | null;
+  /** '': no disk. */
+  readonly kvDir: string;
+  /** null: a quarter of the KV budget. */
+  readonly kvMemory: number | null;
+  /** null: the disk is as it is. */
+  readonly kvFault: string | null;
+  /** null: the default list; 'none': no prices. */
+  readonly prices: string | null;
   /** What is in force, by flag name and as a person wrote it, for GetServerInfo. */
   readonly shown: Readonly<Record<string, string>>;
 }
@@ -168,6 +250,10 @@ export function readConfig(
     const source = flags[name] === undefined ? 'environment' : 'flag';
     const who = source === 'flag' ? flagOf(name) : variableOf(name);
     throw new ConfigurationError(`${who}: "${written}" ${result.error.issues[0]?.message}`, source);
+  }
+  if (values.kvDir === null) {
+    values.kvDir = defaultKvFolder(environment);
+    shown['kv-dir'] = values.kvDir as string;
   }
   return { ...values, shown } as unknown as Config;
 }

@@ -9,6 +9,7 @@ const DETAILS = {
   UNSUPPORTED_FIELD: 'BadRequest',
   CONTEXT_LENGTH_EXCEEDED: 'BadRequest; metadata `prompt_tokens`, `context_length`',
   MODEL_NOT_FOUND: 'ResourceInfo',
+  PREFIX_NOT_FOUND: 'ResourceInfo',
   REQUEST_ID_IN_USE: 'ResourceInfo',
   QUEUE_FULL: 'metadata `queue_depth`, `expected_wait_ms`',
   DEADLINE_UNREACHABLE: 'metadata `estimated_ms`, `deadline_ms`',

@@ -217,7 +217,7 @@ function decodeEvent(bytes: Buffer, view: DataView, at: number): StoreEvent {
 }
 
 function decodeRecord(bytes: Buffer, view: DataView, at: number): RecordInfo {
-  const text = (offset: number, length: number): string => bytes.latin1Slice(at + offset, at + offset + length);
+  const text = (offset: number, length: number): string => bytes.toString('latin1', at + offset, at + offset + length);
   const numBlocks = view.getUint32(at + StoredRecord.numBlocks, true);
   return {
     id: getUint64(view, at + StoredRecord.id),

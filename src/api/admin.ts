@@ -1,10 +1,15 @@
 // AdminService as far as it goes: what this server is, and how busy.
 
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import { TIERS } from './cache.js';
+import type { GetCacheStatsRequest__Output } from './gen/nandu/v1/GetCacheStatsRequest.js';
+import type { GetCacheStatsResponse } from './gen/nandu/v1/GetCacheStatsResponse.js';
 import type { GetLoadResponse } from './gen/nandu/v1/GetLoadResponse.js';
 import type { GetServerInfoResponse } from './gen/nandu/v1/GetServerInfoResponse.js';
 import type { ModelSlot } from './model.js';
 import { durationOf, timestampOf } from './time.js';
+import { missReasonOf } from './usage.js';
+import { FieldErrors } from './validate.js';
 
 /** What does not change while the process lives. */
 export interface ServerFacts {
@@ -16,7 +21,7 @@ export interface ServerFacts {
   readonly computeThreads: number;
   /** Chosen at run time, such as "avx512-vnni". */
   readonly cpuFeatures: readonly string[];
-  /** How weights are read: "io_uring", "pool" or "mmap". */
+  /** How the cache's disk is read: "io_uring", "pool" or "mmap"; '' when it has none. */
   readonly ioBackend: string;
   /** 0: none. */
   readonly memoryLimitBytes: number;
@@ -70,6 +75,19 @@ export class AdminHandlers {
         eventLoopDelay: durationOf(this.#delay.p99Ms()),
         draining: state.t === 'draining',
       },
+    };
+  }
+
+  getCacheStats({ tenantId = '' }: GetCacheStatsRequest__Output): GetCacheStatsResponse {
+    const errors = new FieldErrors();
+    if (tenantId !== '') errors.unsupported('tenant_id', 'there are no tenants yet');
+    errors.throwIfAny();
+    const stats = this.slot.require('').engine.cache.stats();
+    return {
+      ...stats,
+      tiers: stats.tiers.map((tier) => ({ ...tier, tier: TIERS[tier.tier] })),
+      misses: [...stats.misses].map(([reason, count]) => ({ reason: missReasonOf(reason), ...count })),
+      readLatencyP99: durationOf(stats.readLatencyP99Ms),
     };
   }
 

@@ -3,17 +3,18 @@
 
 import { randomBytes } from 'node:crypto';
 import { Failure } from '../base/failures.js';
-import type { EngineEvent, EngineRequest, GeneratedToken } from '../engine/types.js';
+import type { EngineEvent, EngineRequest, GeneratedToken, StartedRequest } from '../engine/types.js';
+import type { CacheCover, CacheUse } from '../kv/types.js';
 import { ChoiceOutput } from '../text/output.js';
 import { SpecialToken } from '../text/vocabulary.js';
 import { PendingDelta, stopMatchMessage, type TokenBytes } from './delta.js';
 import type { FinishReason } from './gen/nandu/v1/FinishReason.js';
-import type { GenerateOptions } from './generate-request.js';
+import type { CacheOptions, GenerateOptions } from './generate-request.js';
 import type { ServedModel } from './model.js';
 import type { Prompt } from './prompt.js';
 import type { Call } from './rpc.js';
 
-export type AnswerPhase = 'queued' | 'prefill' | 'decode';
+export type AnswerPhase = 'queued' | 'restoring' | 'prefill' | 'decode';
 
 export interface AnswerListener {
   /** Another phase than before. */
@@ -53,6 +54,10 @@ export class Answer {
   /** Sampled so far, of all choices; what the engine says once it has ended. */
   completionTokens = 0;
   reasoningTokens = 0;
+  /** What the cache held at acceptance; null: not accepted. */
+  cover: CacheCover | null = null;
+  /** What came of it; null: not over, or over before it began. */
+  use: CacheUse | null = null;
   readonly choices: readonly ChoiceState[];
   readonly times: AnswerTimes;
   /** Resolves after the last event; rejects with what the client is to be told. */
@@ -77,8 +82,11 @@ export class Answer {
     this.done.catch(() => {}); // whoever waits gets it; nobody waits when start() throws
   }
 
-  /** Hands the request to the engine, or throws why it cannot be taken. Nothing is told to `listener` before it returns. */
-  start(listener: AnswerListener): void {
+  /**
+   * Hands the request to the engine, or throws why it cannot be taken. Nothing is told to `listener` before it returns what
+   * the cache holds for the prompt.
+   */
+  start(listener: AnswerListener): CacheCover {
     const { signal } = this.call;
     const onEvent = (event: EngineEvent): void => {
       if (this.#isSettled) return;
@@ -89,20 +97,23 @@ export class Answer {
         this.call.abort(new Failure('ENGINE_FAILURE', 'the server failed; see its log'));
       }
     };
-    this.queuePosition = this.#startEngine({ ...this.#engineRequest(), signal, onEvent });
+    const { queuePosition, cover } = this.#startEngine({ ...this.#engineRequest(), signal, onEvent });
+    this.queuePosition = queuePosition;
+    this.cover = cover;
     // The client is told at once; the engine needs the rest of its step to hear of it.
     if (signal.aborted) this.#settle(() => this.#reject(signal.reason));
     else signal.addEventListener('abort', () => this.#settle(() => this.#reject(signal.reason)), { once: true });
+    return cover;
   }
 
-  #startEngine(request: EngineRequest): number {
+  #startEngine(request: EngineRequest): StartedRequest {
     try {
-      return this.model.engine.start(request).queuePosition;
+      return this.model.engine.start(request);
     } catch (error) {
       if (!(error instanceof Failure) || error.reason !== 'CONTEXT_LENGTH_EXCEEDED' || error.facts.violations)
         throw error;
       // The engine counts blocks; the client is told which field asks for them.
-      const field = request.numChoices > 1 ? 'sampling.n' : this.options.input.t;
+      const field = request.numChoices > 1 ? 'sampling.n' : this.options.inputField;
       const violations = [{ field, description: error.message }];
       throw new Failure(error.reason, error.message, { ...error.facts, violations });
     }
@@ -113,11 +124,11 @@ export class Answer {
       case 'queued':
         this.queuePosition = event.position;
         break;
+      case 'restore':
+        this.#work('restoring', event.done, listener);
+        break;
       case 'prefill':
-        this.queuePosition = 0;
-        this.promptTokensDone = event.done;
-        this.times.admittedMs ??= performance.now();
-        this.#enter('prefill', listener);
+        this.#work('prefill', event.done, listener);
         break;
       case 'tokens':
         this.promptTokensDone = this.prompt.tokens.length;
@@ -130,12 +141,21 @@ export class Answer {
         break;
       case 'finished':
         this.times.endedMs = performance.now();
+        this.use = event.use;
         this.#settle(this.#resolve);
         break;
       case 'failed':
+        this.use = event.use;
         this.#settle(() => this.#reject(event.failure));
         break;
     }
+  }
+
+  #work(phase: 'restoring' | 'prefill', promptTokensDone: number, listener: AnswerListener): void {
+    this.queuePosition = 0;
+    this.promptTokensDone = promptTokensDone;
+    this.times.admittedMs ??= performance.now();
+    this.#enter(phase, listener);
   }
 
   #enter(phase: AnswerPhase, listener: AnswerListener): void {
@@ -203,6 +223,7 @@ export class Answer {
 
   #engineRequest(): Omit<EngineRequest, 'signal' | 'onEvent'> {
     const { model, options, prompt, seed } = this;
+    const { cache } = options;
     return {
       promptTokens: prompt.tokens,
       numChoices: options.numChoices,
@@ -216,8 +237,16 @@ export class Answer {
       logprobs: options.output.logprobs,
       topLogprobs: options.output.topLogprobs,
       priority: options.priority,
+      cache: { read: cache.read, write: cache.write, scope: cache.scope, boundaries: boundariesOf(prompt, cache) },
     };
   }
+}
+
+/** Prompt positions behind which other requests are likely to go on: the setup of a conversation, and what the client names. */
+function boundariesOf({ chat }: Prompt, { boundaryAfterMessage }: CacheOptions): number[] {
+  if (chat === null) return [];
+  const positions = [chat.setupEnd, ...boundaryAfterMessage.map((index) => chat.messageEnds[index] ?? 0)];
+  return [...new Set(positions)].sort((a, b) => a - b);
 }
 
 function newCallId(): string {

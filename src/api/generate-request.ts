@@ -2,6 +2,7 @@
 // single request stands here; what needs the prompt's tokens is checked behind, in prompt.ts.
 
 import type { Priority, Sampling, StopConditions } from '../engine/types.js';
+import type { CacheWishes } from '../kv/types.js';
 import { parseChat } from './chat-input.js';
 import type { GenerateRequest__Output } from './gen/nandu/v1/GenerateRequest.js';
 import type { OutputOptions__Output } from './gen/nandu/v1/OutputOptions.js';
@@ -24,6 +25,8 @@ export type DefaultSampling = Omit<Sampling, 'seed' | 'logitBias'>;
 
 export interface GenerateOptions {
   readonly input: PromptInput;
+  /** Its path in the request. */
+  readonly inputField: string;
   /** null: the server chooses. */
   readonly seed: number | null;
   readonly sampling: Omit<Sampling, 'seed'>;
@@ -35,12 +38,17 @@ export interface GenerateOptions {
   readonly maxReasoningTokens: number | null;
   readonly output: OutputWishes;
   readonly pacing: Pacing;
-  readonly bypassesCache: boolean;
+  readonly cache: CacheOptions;
   /** null: the server makes one. */
   readonly requestId: string | null;
   readonly priority: Priority;
   readonly sessionId: string | null;
   readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface CacheOptions extends Omit<CacheWishes, 'boundaries'> {
+  /** Messages behind which the client wants a point, beyond the automatic ones. */
+  readonly boundaryAfterMessage: readonly number[];
 }
 
 export interface OutputWishes {
@@ -69,23 +77,29 @@ const STOP_TOKENS_MAX = 256;
 const LABELS_MAX = 16;
 const LABEL_KEY_CHARS_MAX = 63;
 const LABEL_VALUE_CHARS_MAX = 256;
-const PROGRESS_INTERVAL_MS = 1000;
+/** A scope is a name, not a document; it is hashed for every request. */
+const SCOPE_CHARS_MAX = 256;
+/** Each one is a point of some megabytes (V4: 3 to 8). */
+const BOUNDARIES_MAX = 64;
+export const PROGRESS_INTERVAL_MS = 1000;
 const PROGRESS_INTERVAL_MS_MIN = 20;
 const DELAY_MS = 50;
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
-const PRIORITIES: Readonly<Record<string, Priority>> = {
+export const PRIORITIES: Readonly<Record<string, Priority>> = {
   PRIORITY_UNSPECIFIED: 'normal',
   PRIORITY_BACKGROUND: 'background',
   PRIORITY_NORMAL: 'normal',
   PRIORITY_INTERACTIVE: 'interactive',
 };
 
-const BYPASSES: Readonly<Record<string, boolean>> = {
-  CACHE_MODE_UNSPECIFIED: false,
-  CACHE_MODE_READ_WRITE: false,
-  CACHE_MODE_READ_ONLY: false,
-  CACHE_MODE_BYPASS: true,
+type CacheMode = Pick<CacheWishes, 'read' | 'write'>;
+const READ_WRITE: CacheMode = { read: true, write: true };
+const CACHE_MODES: Readonly<Record<string, CacheMode>> = {
+  CACHE_MODE_UNSPECIFIED: READ_WRITE,
+  CACHE_MODE_READ_WRITE: READ_WRITE,
+  CACHE_MODE_READ_ONLY: { read: true, write: false },
+  CACHE_MODE_BYPASS: { read: false, write: false },
 };
 
 /** Throws a Failure that names every bad field. */
@@ -100,6 +114,7 @@ export function parseGenerateRequest(request: GenerateRequest__Output, limits: R
   }
   const options: GenerateOptions = {
     input,
+    inputField: input.t,
     seed,
     sampling,
     numChoices,
@@ -107,7 +122,7 @@ export function parseGenerateRequest(request: GenerateRequest__Output, limits: R
     maxReasoningTokens: request.chat?.maxReasoningTokens ?? null,
     output: parseOutput(request.output ?? {}, errors),
     pacing: parsePacing(request.stream ?? {}, errors),
-    bypassesCache: parseCache(request, errors),
+    cache: parseCache(request, errors),
     requestId: requestId === '' ? null : requestId,
     priority: errors.oneOf<Priority>('priority', request.priority, 'normal', PRIORITIES),
     sessionId: sessionId === '' ? null : sessionId,
@@ -121,7 +136,12 @@ export function parseGenerateRequest(request: GenerateRequest__Output, limits: R
   return options;
 }
 
-function parseInput(request: GenerateRequest__Output, vocabSize: number, errors: FieldErrors): PromptInput {
+/** The arms that GenerateRequest and PromptSpec have in common. */
+export function parseInput(
+  request: Pick<GenerateRequest__Output, 'input' | 'textOptions' | 'text' | 'chat' | 'tokenIds'>,
+  vocabSize: number,
+  errors: FieldErrors,
+): PromptInput {
   checkTextOptions(request.textOptions, request.input, errors);
   switch (request.input) {
     case 'text':
@@ -249,12 +269,28 @@ function parsePacing(given: StreamOptions__Output, errors: FieldErrors): Pacing 
   };
 }
 
-function parseCache({ cache = {} }: GenerateRequest__Output, errors: FieldErrors): boolean {
-  const notYet = 'is not supported before there is a prompt cache';
-  if (cache.scope) errors.unsupported('cache.scope', notYet);
-  if (cache.ttl) errors.unsupported('cache.ttl', notYet);
-  if (cache.boundaryAfterMessage?.length) errors.unsupported('cache.boundary_after_message', notYet);
-  return errors.oneOf('cache.mode', cache.mode, false, BYPASSES);
+function parseCache({ cache = {}, input, chat }: GenerateRequest__Output, errors: FieldErrors): CacheOptions {
+  const mode = errors.oneOf('cache.mode', cache.mode, READ_WRITE, CACHE_MODES);
+  const scope = checkScope('cache.scope', cache.scope ?? '', errors);
+  if (cache.ttl) errors.unsupported('cache.ttl', 'prefixes cannot be kept for a time yet; PinPrefix can');
+  const field = 'cache.boundary_after_message';
+  const indexes = cache.boundaryAfterMessage ?? [];
+  if (indexes.length > 0 && input !== 'chat') errors.invalid(field, 'goes with chat input only');
+  else if (indexes.length > BOUNDARIES_MAX) errors.invalid(field, `holds more than ${BOUNDARIES_MAX} indexes`);
+  else {
+    const numMessages = chat?.messages?.length ?? 0;
+    for (const [position, index] of indexes.entries()) {
+      if (index < numMessages) continue;
+      errors.invalid(`${field}[${position}]`, `${index} is not the index of one of the ${numMessages} messages`);
+    }
+  }
+  return { ...mode, scope, boundaryAfterMessage: indexes };
+}
+
+export function checkScope(field: string, scope: string, errors: FieldErrors): string {
+  if (lengthOf(scope) > SCOPE_CHARS_MAX) errors.invalid(field, `must be at most ${SCOPE_CHARS_MAX} characters`);
+  else if (/\p{Cc}/u.test(scope)) errors.invalid(field, 'must not hold control characters');
+  return scope;
 }
 
 function parseLabels(labels: Readonly<Record<string, string>>, errors: FieldErrors): Readonly<Record<string, string>> {

@@ -2,23 +2,21 @@
 
 import { Failure } from '../base/failures.js';
 import { newRequestId, randomSeed, sessionTag } from '../base/ids.js';
+import type { PriceList } from '../base/prices.js';
 import { Answer, type AnswerListener } from './answer.js';
 import { choiceOf } from './delta.js';
-import type { CacheMiss } from './gen/nandu/v1/CacheMiss.js';
-import type { CachePlan } from './gen/nandu/v1/CachePlan.js';
 import type { CancelGenerationRequest__Output } from './gen/nandu/v1/CancelGenerationRequest.js';
 import type { CancelGenerationResponse } from './gen/nandu/v1/CancelGenerationResponse.js';
 import type { GenerateRequest__Output } from './gen/nandu/v1/GenerateRequest.js';
 import type { GenerateResponse } from './gen/nandu/v1/GenerateResponse.js';
 import type { GenerateStreamResponse } from './gen/nandu/v1/GenerateStreamResponse.js';
-import type { Timings } from './gen/nandu/v1/Timings.js';
-import type { Usage } from './gen/nandu/v1/Usage.js';
 import { type GenerateOptions, parseGenerateRequest } from './generate-request.js';
 import type { ModelSlot, ServedModel } from './model.js';
 import { encodePrompt, requireText } from './prompt.js';
 import type { Call, Outlet } from './rpc.js';
 import { AnswerStream } from './stream.js';
 import { durationOf, timestampOf } from './time.js';
+import { cacheFactsOf, cachePlanOf, computeTimeMs, hitTokensOf, timingsOf, usageOf } from './usage.js';
 
 /** A request between acceptance and its end. */
 interface Running {
@@ -40,19 +38,18 @@ export class GenerationHandlers {
 
   constructor(
     private readonly slot: ModelSlot,
-    private readonly defaultMaxTokens: number,
+    private readonly settings: { readonly defaultMaxTokens: number; readonly prices: PriceList | null },
   ) {}
 
   async generate(request: GenerateRequest__Output, call: Call): Promise<GenerateResponse> {
-    return this.#accept(request, call, async (requestId, prepare) => {
-      const answer = await prepare();
+    return this.#accept(request, call, async (requestId, answer) => {
       answer.start(silent);
       await answer.done;
       const { model, options, prompt, seed } = answer;
       return {
         ...headOf(requestId, answer, call),
         choices: answer.choices.map(({ pending }) => choiceOf(pending.take())),
-        usage: usageOf(answer),
+        usage: usageOf(answer, call.acceptedWallMs, this.settings.prices),
         ...(options.output.timings && { timings: timingsOf(answer) }),
         ...(options.output.promptTokenIds && { promptTokenIds: [...prompt.tokens] }),
         fingerprint: model.fingerprint,
@@ -66,26 +63,26 @@ export class GenerationHandlers {
     call: Call,
     out: Outlet<GenerateStreamResponse>,
   ): Promise<void> {
-    return this.#accept(request, call, async (requestId, prepare) => {
-      const answer = await prepare();
+    return this.#accept(request, call, async (requestId, answer) => {
       const { model, options, prompt, seed } = answer;
       const stream = new AnswerStream(answer, out, () => estimateFirstTokenMs(answer));
-      const estimateMs = estimateFirstTokenMs(answer);
-      answer.start(stream);
+      const load = model.engine.load(); // before this request is part of it
+      const cachePlan = cachePlanOf(answer.start(stream), prompt, load);
+      const computeMs = computeTimeMs(cachePlan.missTokens ?? 0, load);
       try {
         stream.started({
           ...headOf(requestId, answer, call),
           fingerprint: model.fingerprint,
-          cachePlan: cachePlanOf(answer, estimateMs),
+          cachePlan,
           queuePosition: answer.queuePosition,
-          ...(estimateMs !== null && { estimatedTimeToFirstToken: durationOf(estimateMs) }),
+          ...(computeMs !== null && { estimatedTimeToFirstToken: durationOf(load.expectedWaitMs + computeMs) }),
           ...(options.output.promptTokenIds && { promptTokenIds: [...prompt.tokens] }),
           seed,
         });
         if (answer.queuePosition > 0) stream.onPhase();
         await answer.done;
-        const finished = { usage: usageOf(answer), ...(options.output.timings && { timings: timingsOf(answer) }) };
-        await stream.finished(finished, call.signal);
+        const usage = usageOf(answer, call.acceptedWallMs, this.settings.prices);
+        await stream.finished({ usage, ...(options.output.timings && { timings: timingsOf(answer) }) }, call.signal);
       } finally {
         stream.close();
       }
@@ -112,14 +109,27 @@ export class GenerationHandlers {
     for (const { call } of this.#running.values()) call.abort(reason);
   }
 
-  /** Checks a request, keeps its id while `run` lasts, and writes down how it went. `prepare` makes the Answer. */
   async #accept<Result>(
     request: GenerateRequest__Output,
     call: Call,
-    run: (requestId: string, prepare: () => Promise<Answer>) => Promise<Result>,
+    run: (requestId: string, answer: Answer) => Promise<Result>,
   ): Promise<Result> {
     const model = this.slot.require(request.model ?? '');
-    const options = parseGenerateRequest(request, { ...model, defaultMaxTokens: this.defaultMaxTokens });
+    const { defaultMaxTokens } = this.settings;
+    const options = parseGenerateRequest(request, { ...model, defaultMaxTokens });
+    return this.answering(options, model, call, run);
+  }
+
+  /**
+   * Keeps the id of a checked request while `run` lasts, makes the Answer that it starts, and writes down how it went. Also
+   * for work of the server's own kind, such as warming: whatever goes through here is cancelled, drained and logged alike.
+   */
+  async answering<Result>(
+    options: GenerateOptions,
+    model: ServedModel,
+    call: Call,
+    run: (requestId: string, answer: Answer) => Promise<Result>,
+  ): Promise<Result> {
     const requestId = options.requestId ?? newRequestId();
     call.requestId = requestId;
     if (options.stopSequences.length > 0) requireText(model);
@@ -133,11 +143,9 @@ export class GenerationHandlers {
     this.#running.set(requestId, running);
     Object.assign(call.facts, factsOf(options));
     try {
-      return await run(requestId, async () => {
-        const prompt = await encodePrompt(options.input, model, call.signal);
-        running.answer = new Answer(model, options, prompt, options.seed ?? randomSeed(), call);
-        return running.answer;
-      });
+      const prompt = await encodePrompt(options.input, options.inputField, model, call.signal);
+      running.answer = new Answer(model, options, prompt, options.seed ?? randomSeed(), call);
+      return await run(requestId, running.answer);
     } finally {
       this.#running.delete(requestId);
       if (running.answer) Object.assign(call.facts, outcomeOf(running.answer));
@@ -165,53 +173,15 @@ function headOf(
 }
 
 /** From now; null without a measured speed. */
-function estimateFirstTokenMs({ model, prompt, promptTokensDone, phase, queuePosition }: Answer): number | null {
+export function estimateFirstTokenMs(answer: Answer): number | null {
+  const { model, prompt, promptTokensDone, phase, queuePosition, cover } = answer;
   const load = model.engine.load();
-  if (!(load.prefillTokensPerSecond > 0)) return null;
+  const hitTokens = cover === null ? 0 : hitTokensOf(cover);
+  const computeMs = computeTimeMs(prompt.tokens.length - Math.max(promptTokensDone, hitTokens), load);
+  if (computeMs === null) return null;
   // The engine speaks of a request that comes now, behind all that wait.
   const shareAhead = queuePosition === 0 ? 1 : queuePosition / (load.waiting + 1);
-  const waitMs = phase === 'queued' ? load.expectedWaitMs * shareAhead : 0;
-  return waitMs + ((prompt.tokens.length - promptTokensDone) / load.prefillTokensPerSecond) * 1000;
-}
-
-/** Nothing is kept between requests yet: every prompt is computed. */
-function missOf({ options }: Answer): CacheMiss {
-  return { reason: options.bypassesCache ? 'MISS_REASON_BYPASSED' : 'MISS_REASON_NOT_STORED', tokenPosition: 0 };
-}
-
-function cachePlanOf(answer: Answer, estimateMs: number | null): CachePlan {
-  const promptTokens = answer.prompt.tokens.length;
-  return {
-    promptTokens,
-    missTokens: promptTokens,
-    miss: missOf(answer),
-    ...(estimateMs !== null && { estimatedDuration: durationOf(estimateMs) }),
-  };
-}
-
-function usageOf(answer: Answer): Usage {
-  const { completionTokens, reasoningTokens } = answer;
-  const promptTokens = answer.prompt.tokens.length;
-  return {
-    promptTokens,
-    promptCacheMissTokens: promptTokens,
-    completionTokens,
-    reasoningTokens,
-    totalTokens: promptTokens + completionTokens,
-    miss: missOf(answer),
-  };
-}
-
-function timingsOf({ times }: Answer): Timings {
-  const { acceptedMs, admittedMs, firstTokenMs, endedMs } = times;
-  const admitted = admittedMs ?? acceptedMs;
-  const ended = endedMs ?? admitted;
-  return {
-    queue: durationOf(admitted - acceptedMs),
-    prefill: durationOf((firstTokenMs ?? ended) - admitted),
-    decode: durationOf(firstTokenMs === null ? 0 : ended - firstTokenMs),
-    ...(firstTokenMs !== null && { timeToFirstToken: durationOf(firstTokenMs - acceptedMs) }),
-  };
+  return computeMs + (phase === 'queued' ? load.expectedWaitMs * shareAhead : 0);
 }
 
 /** For the log; no text, no session in clear. */
@@ -223,13 +193,11 @@ function factsOf(options: GenerateOptions): Record<string, unknown> {
   };
 }
 
-function outcomeOf({ prompt, completionTokens, times }: Answer): Record<string, unknown> {
-  const { acceptedMs, admittedMs, firstTokenMs } = times;
+function outcomeOf(answer: Answer): Record<string, unknown> {
+  const { acceptedMs, admittedMs, firstTokenMs } = answer.times;
   return {
-    prompt_tokens: prompt.tokens.length,
-    hit_tokens: 0,
-    miss_tokens: prompt.tokens.length,
-    completion_tokens: completionTokens,
+    ...cacheFactsOf(answer),
+    completion_tokens: answer.completionTokens,
     ...(admittedMs !== null && { queue_ms: Math.round(admittedMs - acceptedMs) }),
     ...(firstTokenMs !== null && { ttft_ms: Math.round(firstTokenMs - acceptedMs) }),
   };

@@ -5,6 +5,7 @@
 //      └─────────────────────┘
 
 import { Failure } from '../base/failures.js';
+import type { PriceList } from '../base/prices.js';
 import type { Engine } from '../engine/types.js';
 import type { TextService } from '../text/text-service.js';
 import type { GetModelRequest__Output } from './gen/nandu/v1/GetModelRequest.js';
@@ -13,6 +14,7 @@ import type { ListModelsRequest__Output } from './gen/nandu/v1/ListModelsRequest
 import type { ListModelsResponse } from './gen/nandu/v1/ListModelsResponse.js';
 import type { Model } from './gen/nandu/v1/Model.js';
 import type { DefaultSampling } from './generate-request.js';
+import { pricesOf } from './usage.js';
 import { FieldErrors } from './validate.js';
 
 export interface ServedModel {
@@ -118,7 +120,10 @@ export class ModelSlot {
 
 /** Handlers of ModelService. */
 export class ModelHandlers {
-  constructor(private readonly slot: ModelSlot) {}
+  constructor(
+    private readonly slot: ModelSlot,
+    private readonly prices: PriceList | null,
+  ) {}
 
   listModels(request: ListModelsRequest__Output): ListModelsResponse {
     const errors = new FieldErrors();
@@ -141,10 +146,14 @@ export class ModelHandlers {
       case 'failed':
         return { name, state: 'MODEL_STATE_FAILED', stateMessage: state.message };
       case 'ready':
-        return { ...describeLoaded(state.model), state: 'MODEL_STATE_READY', loadProgress: 1 };
+        return { ...this.#describeLoaded(state.model), state: 'MODEL_STATE_READY', loadProgress: 1 };
       case 'draining':
-        return { ...(state.model ? describeLoaded(state.model) : { name }), state: 'MODEL_STATE_DRAINING' };
+        return { ...(state.model ? this.#describeLoaded(state.model) : { name }), state: 'MODEL_STATE_DRAINING' };
     }
+  }
+
+  #describeLoaded(model: ServedModel): Model {
+    return { ...describeLoaded(model), ...(this.prices && { prices: pricesOf(this.prices) }) };
   }
 }
 

@@ -21,21 +21,38 @@ export type TextInput =
 export interface Prompt {
   readonly tokens: Uint32Array;
   readonly startsInReasoning: boolean;
+  /** null: no conversation. */
+  readonly chat: ChatPositions | null;
 }
 
-/** The prompt of a generation: shorter than the context, and tokenised no further than it takes to know that. */
-export async function encodePrompt(input: PromptInput, model: ServedModel, signal: AbortSignal): Promise<Prompt> {
+/** Where the parts of a conversation end in its prompt, in tokens. */
+export interface ChatPositions {
+  readonly messageEnds: Uint32Array;
+  /** Of the system's messages and the tools. */
+  readonly setupEnd: number;
+}
+
+/**
+ * The prompt of a generation: shorter than the context, and tokenised no further than it takes to know that. `field`: the
+ * path of the input, for the refusal.
+ */
+export async function encodePrompt(
+  input: PromptInput,
+  field: string,
+  model: ServedModel,
+  signal: AbortSignal,
+): Promise<Prompt> {
   const { contextLength } = model;
   const prompt =
     input.t === 'token_ids'
-      ? { tokens: input.ids, startsInReasoning: false }
+      ? { tokens: input.ids, startsInReasoning: false, chat: null }
       : await encodeInput(input, requireText(model), { maxTokens: contextLength, signal });
   signal.throwIfAborted();
   const promptTokens = prompt.tokens.length;
   if (promptTokens < contextLength) return prompt;
   const description = `has ${promptTokens} tokens or more, the model takes fewer than ${contextLength}`;
-  throw new Failure('CONTEXT_LENGTH_EXCEEDED', `${input.t} ${description}`, {
-    violations: [{ field: input.t, description }],
+  throw new Failure('CONTEXT_LENGTH_EXCEEDED', `${field} ${description}`, {
+    violations: [{ field, description }],
     metadata: { prompt_tokens: String(promptTokens), context_length: String(contextLength) },
   });
 }
@@ -45,10 +62,13 @@ export async function encodeInput(
   text: TextService,
   limits: EncodeLimits,
 ): Promise<Prompt & { renderedText: string }> {
-  if (input.t === 'chat') return text.encodeChat(input.conversation, limits);
+  if (input.t === 'chat') {
+    const { tokens, startsInReasoning, renderedText, ...chat } = await text.encodeChat(input.conversation, limits);
+    return { tokens, startsInReasoning, renderedText, chat };
+  }
   const { parseSpecial, addBos } = input;
   const tokens = await text.encodeText(input.text, { ...limits, parseSpecial, addBos: addBos ?? text.addsBos });
-  return { tokens, startsInReasoning: false, renderedText: input.text };
+  return { tokens, startsInReasoning: false, renderedText: input.text, chat: null };
 }
 
 export function requireText({ text, name }: ServedModel): TextService {
@@ -57,4 +77,14 @@ export function requireText({ text, name }: ServedModel): TextService {
     'NO_TOKENIZER',
     `the file of model "${name}" holds no vocabulary: it takes and gives token ids only`,
   );
+}
+
+/** The message that a prompt position is in; null: before the first one, behind the last one, or no conversation. */
+export function messageAt(position: number, { chat }: Prompt): number | null {
+  if (chat === null) return null;
+  const { messageEnds, setupEnd } = chat;
+  // Without a system message the tools stand before the first one.
+  if (position < setupEnd && (messageEnds[0] ?? 0) > setupEnd) return null;
+  const index = messageEnds.findIndex((end) => position < end);
+  return index < 0 ? null : index;
 }

@@ -7,7 +7,9 @@ import { Server, ServerCredentials, type ServiceDefinition, type UntypedHandleCa
 import { HealthImplementation } from 'grpc-health-check';
 import { Failure } from '../base/failures.js';
 import type { Log } from '../base/log.js';
+import type { PriceList } from '../base/prices.js';
 import { AdminHandlers, type ServerFacts } from './admin.js';
+import { CacheHandlers } from './cache.js';
 import { GenerationHandlers } from './generation.js';
 import { ModelHandlers, ModelSlot, type ServedModel } from './model.js';
 import { SERVICES, type ServiceName, serviceDefinition } from './proto.js';
@@ -28,12 +30,16 @@ export interface ApiServerOptions {
   /** What requests call the model before it is loaded. */
   readonly modelName: string;
   readonly settings: ApiSettings;
+  /** null: responses carry no cost. */
+  readonly prices: PriceList | null;
   readonly facts: () => ServerFacts;
   readonly log: Log;
 }
 
 /** Liveness only: the process answers. Never changes. */
 const LIVE = 'live';
+/** Whether the cache's disk works. Without it requests are still answered, so no other service follows it. */
+const DISK = 'disk';
 /** After the last answer, for the frames to leave and for watchers of health to hear of it. */
 const LINGER_MS = 250;
 
@@ -45,14 +51,18 @@ export class ApiServer {
   readonly #server = new Server(serverOptions);
   readonly #health = new HealthImplementation();
   readonly #generation: GenerationHandlers;
+  readonly #cache: CacheHandlers;
   readonly #admin: AdminHandlers;
+  readonly #prices: PriceList | null;
   readonly #log: Log;
   #drained: Promise<void> | null = null;
 
-  constructor({ modelName, settings, facts, log }: ApiServerOptions) {
+  constructor({ modelName, settings, prices, facts, log }: ApiServerOptions) {
     this.#log = log;
     this.slot = new ModelSlot(modelName);
-    this.#generation = new GenerationHandlers(this.slot, settings.defaultMaxTokens);
+    this.#prices = prices;
+    this.#generation = new GenerationHandlers(this.slot, { defaultMaxTokens: settings.defaultMaxTokens, prices });
+    this.#cache = new CacheHandlers(this.slot, this.#generation);
     this.#admin = new AdminHandlers(this.slot, facts, settings);
     guardTransport(this.#server, log);
     this.#addServices();
@@ -85,6 +95,11 @@ export class ApiServer {
     this.slot.set({ t: 'failed', message });
   }
 
+  /** What the health service says under the name "disk": the cache's disk works. Unknown until it is told. */
+  setDiskHealth(isWell: boolean): void {
+    this.#health.setStatus(DISK, isWell ? 'SERVING' : 'NOT_SERVING');
+  }
+
   /** Takes nothing new, waits for what runs, at most `timeoutMs`, ends the rest and closes. Resolves when all is over. */
   drain(timeoutMs: number): Promise<void> {
     this.#drained ??= this.#drain(timeoutMs);
@@ -100,6 +115,7 @@ export class ApiServer {
   async #drain(timeoutMs: number): Promise<void> {
     const { state } = this.slot;
     this.slot.set({ t: 'draining', model: 'model' in state ? state.model : null });
+    this.#cache.endWatches();
     const idle = this.#generation.whenIdle();
     const timer = setTimeout(() => this.#endRunning(), timeoutMs);
     await idle;
@@ -145,7 +161,8 @@ export class ApiServer {
 
   #handlers(): Handlers {
     const generation = this.#generation;
-    const models = new ModelHandlers(this.slot);
+    const cache = this.#cache;
+    const models = new ModelHandlers(this.slot, this.#prices);
     const tokenizer = new TokenizerHandlers(this.slot);
     const admin = this.#admin;
     // A line for each request; look-ups only when somebody looks closely.
@@ -165,9 +182,17 @@ export class ApiServer {
         Tokenize: (rpc) => unary(rpc, lookUps, tokenizer.tokenize.bind(tokenizer)),
         Detokenize: (rpc) => unary(rpc, lookUps, tokenizer.detokenize.bind(tokenizer)),
       },
+      'nandu.v1.CacheService': {
+        ProbePrefix: (rpc) => unary(rpc, lookUps, cache.probePrefix.bind(cache)),
+        WarmPrefix: (rpc) => serverStream(rpc, requests, cache.warmPrefix.bind(cache)),
+        PinPrefix: (rpc) => unary(rpc, requests, cache.pinPrefix.bind(cache)),
+        PurgeCache: (rpc) => unary(rpc, requests, cache.purgeCache.bind(cache)),
+        WatchCacheEvents: (rpc) => serverStream(rpc, lookUps, cache.watchCacheEvents.bind(cache)),
+      },
       'nandu.v1.AdminService': {
         GetServerInfo: (rpc) => unary(rpc, lookUps, admin.getServerInfo.bind(admin)),
         GetLoad: (rpc) => unary(rpc, lookUps, admin.getLoad.bind(admin)),
+        GetCacheStats: (rpc) => unary(rpc, lookUps, admin.getCacheStats.bind(admin)),
       },
     };
   }

@@ -7,6 +7,7 @@ import type { PendingDelta } from './delta.js';
 import type { GenerateStreamResponse } from './gen/nandu/v1/GenerateStreamResponse.js';
 import type { Phase } from './gen/nandu/v1/Phase.js';
 import type { StreamFinished } from './gen/nandu/v1/StreamFinished.js';
+import type { StreamProgress } from './gen/nandu/v1/StreamProgress.js';
 import type { StreamStarted } from './gen/nandu/v1/StreamStarted.js';
 import type { Pacing } from './generate-request.js';
 import type { Outlet } from './rpc.js';
@@ -14,6 +15,7 @@ import { durationOf, startTimer } from './time.js';
 
 const PHASES: Readonly<Record<AnswerPhase, Phase>> = {
   queued: 'PHASE_QUEUED',
+  restoring: 'PHASE_RESTORING',
   prefill: 'PHASE_PREFILL',
   decode: 'PHASE_DECODE',
 };
@@ -101,18 +103,7 @@ export class AnswerStream implements AnswerListener {
 
   #sendProgress(): void {
     if (this.#out.isFull) return; // a newer one will follow
-    const { phase, promptTokensDone, prompt, queuePosition, times } = this.#answer;
-    const estimateMs = times.firstTokenMs === null ? this.#estimateFirstTokenMs() : null;
-    this.#send({
-      progress: {
-        phase: PHASES[phase],
-        promptTokensDone,
-        promptTokensTotal: prompt.tokens.length,
-        queuePosition,
-        elapsed: durationOf(performance.now() - times.acceptedMs),
-        ...(estimateMs === null ? {} : { estimatedTimeToFirstToken: durationOf(estimateMs) }),
-      },
-    });
+    this.#send({ progress: progressOf(this.#answer, this.#estimateFirstTokenMs) });
   }
 
   #send(message: GenerateStreamResponse): void {
@@ -129,4 +120,18 @@ export class AnswerStream implements AnswerListener {
       this.#awaitHeartbeat();
     });
   }
+}
+
+/** `estimateFirstTokenMs` is asked while there is no token yet. */
+export function progressOf(answer: Answer, estimateFirstTokenMs: () => number | null): StreamProgress {
+  const { phase, promptTokensDone, prompt, queuePosition, times } = answer;
+  const estimateMs = times.firstTokenMs === null ? estimateFirstTokenMs() : null;
+  return {
+    phase: PHASES[phase],
+    promptTokensDone,
+    promptTokensTotal: prompt.tokens.length,
+    queuePosition,
+    elapsed: durationOf(performance.now() - times.acceptedMs),
+    ...(estimateMs === null ? {} : { estimatedTimeToFirstToken: durationOf(estimateMs) }),
+  };
 }

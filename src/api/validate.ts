@@ -3,16 +3,33 @@
 
 import { Failure, type FieldViolation } from '../base/failures.js';
 import type { Duration__Output } from './gen/google/protobuf/Duration.js';
+import type { Timestamp__Output } from './gen/google/protobuf/Timestamp.js';
 
 /** A prompt of wrong ids must not become a list of a million sentences. */
 const VIOLATIONS_MAX = 200;
 /** Longest map key shown in a path. */
 const KEY_CHARS_MAX = 64;
+/** The years 1 and 9999: what google.protobuf.Timestamp may hold. */
+const TIMESTAMP_S_MIN = -62_135_596_800;
+const TIMESTAMP_S_MAX = 253_402_300_799;
 
 export class FieldErrors {
   readonly #violations: FieldViolation[] = [];
+  /** What paths begin with now. */
+  #prefix = '';
   #numInvalid = 0;
   #numUnsupported = 0;
+
+  /** What `check` names lies in the message `field`. */
+  within<Result>(field: string, check: () => Result): Result {
+    const outer = this.#prefix;
+    this.#prefix = `${outer}${field}.`;
+    try {
+      return check();
+    } finally {
+      this.#prefix = outer;
+    }
+  }
 
   /** The value is not allowed. */
   invalid(field: string, description: string): void {
@@ -70,8 +87,21 @@ export class FieldErrors {
     return unset;
   }
 
+  /** Milliseconds since 1970 of an optional point in time; null when it did not travel or is wrong. */
+  timestampMs(field: string, value: Timestamp__Output | undefined): number | null {
+    if (value === undefined) return null;
+    const { seconds = 0, nanos = 0 } = value;
+    const wholeSeconds = Number(seconds);
+    if (nanos >= 0 && nanos <= 999_999_999 && wholeSeconds >= TIMESTAMP_S_MIN && wholeSeconds <= TIMESTAMP_S_MAX) {
+      return wholeSeconds * 1000 + nanos / 1e6;
+    }
+    this.invalid(field, 'is not a valid timestamp');
+    return null;
+  }
+
   #add(field: string, description: string): void {
-    if (this.#violations.length < VIOLATIONS_MAX) this.#violations.push({ field, description });
+    if (this.#violations.length < VIOLATIONS_MAX)
+      this.#violations.push({ field: `${this.#prefix}${field}`, description });
   }
 }
 

@@ -4,8 +4,8 @@
 export class ConfigurationError extends Error {
   constructor(
     message: string,
-    /** A flag is the caller's own mistake, a variable is the machine's configuration. */
-    readonly source: 'flag' | 'environment',
+    /** A flag is the caller's own mistake, a variable or a file is the machine's configuration. */
+    readonly source: 'flag' | 'environment' | 'file',
   ) {
     super(message);
   }

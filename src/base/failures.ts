@@ -42,6 +42,7 @@ export const FAILURES = {
     meaning: 'the prompt does not fit the context',
   },
   MODEL_NOT_FOUND: { code: StatusCode.NOT_FOUND, retry: false, meaning: 'no model of that name is served' },
+  PREFIX_NOT_FOUND: { code: StatusCode.NOT_FOUND, retry: false, meaning: 'nothing is stored under this prefix_id' },
   NO_TOKENIZER: {
     code: StatusCode.FAILED_PRECONDITION,
     retry: false,
@@ -60,6 +61,11 @@ export const FAILURES = {
   },
   MODEL_LOADING: { code: StatusCode.UNAVAILABLE, retry: true, meaning: 'the model is still loading' },
   DRAINING: { code: StatusCode.UNAVAILABLE, retry: true, meaning: 'the server is shutting down' },
+  CACHE_UNAVAILABLE: {
+    code: StatusCode.UNAVAILABLE,
+    retry: true,
+    meaning: 'the disk of the cache cannot be written now; a purge is in force, and durable once it can',
+  },
   CANCELLED_BY_CALLER: { code: StatusCode.CANCELLED, retry: false, meaning: 'CancelGeneration named this request' },
   CANCELLED_BY_OPERATOR: { code: StatusCode.ABORTED, retry: false, meaning: 'an operator cancelled this request' },
   FEATURE_DISABLED: { code: StatusCode.UNIMPLEMENTED, retry: false, meaning: 'this server does not have the RPC yet' },

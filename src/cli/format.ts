@@ -26,8 +26,11 @@ export class UsageError extends Error {}
 /** An input file cannot be used. */
 export class InputError extends Error {}
 
-/** Something that this process must have for itself is taken, such as its port. */
+/** Something that this process must have for itself is taken: its port, its cache directory. */
 export class UnavailableError extends Error {}
+
+/** A directory cannot serve: no rights, no directory, somebody else's files. */
+export class StorageError extends Error {}
 
 /** Ctrl-C. A second one kills. */
 export class Interrupted extends Failure {
@@ -41,6 +44,7 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return ExitCode.USAGE;
   if (error instanceof InputError || error instanceof VocabularyError) return ExitCode.INPUT;
   if (error instanceof AddonError || error instanceof UnavailableError) return ExitCode.UNAVAILABLE;
+  if (error instanceof StorageError) return ExitCode.IO;
   if (error instanceof ConfigurationError) return error.source === 'flag' ? ExitCode.USAGE : ExitCode.CONFIGURATION;
   if (error instanceof Interrupted) return ExitCode.INTERRUPTED;
   if (error instanceof Failure) return error.reason === 'ENGINE_FAILURE' ? ExitCode.UNEXPECTED : ExitCode.USAGE;

@@ -17,7 +17,7 @@ export interface Answer {
   readonly decodeTokensPerSecond: number;
 }
 
-export type Ask = Omit<EngineRequest, 'onEvent' | 'numChoices' | 'logprobs' | 'topLogprobs' | 'priority'>;
+export type Ask = Omit<EngineRequest, 'onEvent' | 'numChoices' | 'logprobs' | 'topLogprobs' | 'priority' | 'cache'>;
 
 /** Rejects with the request's Failure. `onText` gets what can be shown now, `onToken` every token. */
 export function generate(
@@ -52,9 +52,11 @@ export function generate(
       logprobs: false,
       topLogprobs: 0,
       priority: 'normal',
+      cache: { read: true, write: true, scope: '', boundaries: [] },
       onEvent: (event) => {
         switch (event.t) {
           case 'queued':
+          case 'restore':
             break;
           case 'prefill':
             if (event.done === 0) beginMs = performance.now();

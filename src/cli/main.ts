@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ExitCode, exitCodeOf } from './format.js';
 import { registerInspect } from './inspect.js';
+import { registerPlan } from './plan.js';
 import { registerRun } from './run.js';
 import { registerScore } from './score.js';
 import { registerSynth } from './synth.js';
@@ -13,6 +14,7 @@ const LOCAL_COMMANDS: ReadonlyMap<string | undefined, (program: Command) => void
   ['run', registerRun],
   ['score', registerScore],
   ['inspect', registerInspect],
+  ['plan', registerPlan],
   ['synth', registerSynth],
   ['tokenize', registerTokenize],
 ]);
@@ -33,6 +35,7 @@ Examples:
   nandu serve --model v4.gguf --listen 0.0.0.0:50051
   nandu run --model v4.gguf --prompt 'Once upon a time'
   nandu inspect v4.gguf
+  nandu plan --preset V4-Flash --ssd 1TB         what its KV takes, and what a cached prompt is worth
   nandu <command> --help                         every flag of a command, with examples
 
 Environment:
@@ -41,8 +44,8 @@ Environment:
 
 Exit codes:
   0 done   1 unexpected   64 wrong use   66 a model or input file is missing or malformed
-  69 the addon is not built, or the port is taken   71 out of memory   74 input or output failed
-  78 wrong configuration   130 interrupted
+  69 the addon is not built, or the port or the cache directory is taken   71 out of memory
+  74 input or output failed, or a directory cannot be used   78 wrong configuration   130 interrupted
 
 Results go to standard output, progress and remarks to standard error.`,
     );

@@ -50,6 +50,35 @@ export function real(least: number, most: number): (text: string) => number {
   };
 }
 
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  ...{ '': 1, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 },
+  ...{ KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 },
+};
+
+/** Reads bytes: "64GiB", "1.5TB", "4096". Disks are sold in powers of ten, memory in powers of two. */
+export function size(text: string): number {
+  const match = /^(\d+(?:\.\d+)?) ?([kMGT]B|[KMGT]iB|B|)$/.exec(text);
+  const value = match ? Math.floor(Number(match[1]) * (SIZE_UNITS[match[2] as string] as number)) : Number.NaN;
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('It must be a size such as 512MiB or 1TB.');
+  return value;
+}
+
+/** Reads bytes a second: as a size, with or without "/s", above 0. */
+export function bandwidth(text: string): number {
+  const value = size(text.replace(/\/s$/, ''));
+  if (value === 0) throw new InvalidArgumentError('It must be above 0.');
+  return value;
+}
+
+const DURATION_UNITS_MS: Readonly<Record<string, number>> = { s: 1e3, m: 6e4, h: 3.6e6, d: 8.64e7 };
+
+/** Reads a time in milliseconds: "90s", "12h", "30d". */
+export function duration(text: string): number {
+  const match = /^(\d{1,9})([smhd])$/.exec(text);
+  if (!match) throw new InvalidArgumentError('It must be a time such as 90s, 30m, 12h or 30d.');
+  return Number(match[1]) * (DURATION_UNITS_MS[match[2] as string] as number);
+}
+
 /** Collects the values of a flag that may be given more than once. */
 export function collect(value: string, previous: readonly string[]): string[] {
   if (value === '') throw new InvalidArgumentError('It must not be empty.');

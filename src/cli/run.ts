@@ -13,6 +13,7 @@ import { Tokenizer } from '../text/tokenizer.js';
 import { SpecialToken } from '../text/vocabulary.js';
 import { count, figure, InputError, Interrupted, Progress, toJson, UsageError } from './format.js';
 import { type Answer, generate } from './generation.js';
+import { cacheConfig } from './kv.js';
 import { modelPath } from './model.js';
 import { addComputeOptions, collect, integer, readIds, real, type SharedOptions } from './options.js';
 import { readVocabulary } from './vocabulary.js';
@@ -136,12 +137,15 @@ class Session {
     private readonly description: ModelDescription,
     private readonly loadSeconds: number,
   ) {
+    // A conversation goes on where it ended.
+    const cache = cacheConfig(description, flags.chat === true ? null : 0, 'ends');
     this.#engine = new NanduEngine(runner, {
       // A model may take more than this machine has memory for.
-      contextTokens: Math.min(description.geometry.context, description.kv_blocks * BLOCK_TOKENS),
+      contextTokens: Math.min(description.geometry.context, cache.numSlots * BLOCK_TOKENS),
       eosToken: description.tokenizer.eos_token_id ?? null,
       maxRunning: 1,
       maxWaiting: 0,
+      cache,
     });
     this.#seed = flags.seed ?? randomInt(2 ** 48 - 1);
     process.once('SIGINT', this.#onSignal);

@@ -13,6 +13,8 @@ import type { ServerFacts } from '../api/admin.js';
 import { ApiServer } from '../api/server.js';
 import { newInstanceId } from '../base/ids.js';
 import { type Log, openLog } from '../base/log.js';
+import { readPriceList } from '../base/price-list.js';
+import { DEFAULT_PRICES, type PriceList } from '../base/prices.js';
 import { type Config, flagOf, readConfig, SETTINGS, type SettingName } from '../config.js';
 import { UnavailableError } from './format.js';
 import { modelPath } from './model.js';
@@ -53,6 +55,7 @@ Examples:
 
 async function serve(flags: ServeFlags): Promise<void> {
   const config = readConfig(flags, process.env);
+  const prices = pricesOf(config);
   const build = readBuild();
   const instanceId = newInstanceId();
   const { log, flush } = await openLog({
@@ -61,7 +64,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     fields: { service: 'nandu', version: build.version, instance: instanceId },
   });
   try {
-    await new ServeProcess(config, log, build, instanceId).run();
+    await new ServeProcess(config, prices, log, build, instanceId).run();
   } finally {
     flush();
   }
@@ -86,6 +89,7 @@ class ServeProcess {
 
   constructor(
     private readonly config: Config,
+    prices: PriceList | null,
     private readonly log: Log,
     private readonly build: Build,
     private readonly instanceId: string,
@@ -93,6 +97,7 @@ class ServeProcess {
     this.#server = new ApiServer({
       modelName: config.model === null ? DEFAULT_MODEL_NAME : modelNameOf(config.model),
       settings: config,
+      prices,
       facts: () => this.#facts(),
       log,
     });
@@ -136,7 +141,7 @@ class ServeProcess {
     const path = await modelPath(addon, this.config.model ?? undefined);
     const buildId = `${this.build.version} ${this.build.revision}`;
     const onProgress = (fraction: number): void => this.#server.setLoading(fraction);
-    this.#opened = await openServedModel(addon, path, this.config, buildId, onProgress);
+    this.#opened = await openServedModel(addon, path, this.config, buildId, this.log, onProgress);
     const { model, description } = this.#opened;
     this.#description = description;
     this.#server.setModel({ ...model, name: this.#server.slot.name });
@@ -165,11 +170,16 @@ class ServeProcess {
       cpuModel: description?.cpu ?? cpus()[0]?.model ?? 'unknown',
       computeThreads: description?.threads ?? 0,
       cpuFeatures: description ? [description.target] : [],
-      ioBackend: 'mmap',
+      ioBackend: this.#opened?.disk?.backend ?? 'mmap',
       memoryLimitBytes: this.config.memoryLimit,
       settings: this.config.shown,
     };
   }
+}
+
+function pricesOf({ prices }: Config): PriceList | null {
+  if (prices === null) return DEFAULT_PRICES;
+  return prices === 'none' ? null : readPriceList(prices);
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -7,16 +7,20 @@ import { basename } from 'node:path';
 import type { ModelDescription, NativeAddon, OpenOptions } from '../addon/load.js';
 import { NativeRunner } from '../addon/runner.js';
 import { DEFAULT_SAMPLING, type ServedModel } from '../api/model.js';
+import type { Log } from '../base/log.js';
 import type { Config } from '../config.js';
 import { NanduEngine } from '../engine/engine.js';
 import { BLOCK_TOKENS } from '../kv/block.js';
 import { TextService } from '../text/text-service.js';
 import { UsageError } from './format.js';
+import { cacheConfig, type OpenDisk, openDisk } from './kv.js';
 import { readVocabulary } from './vocabulary.js';
 
 export interface OpenedModel {
   readonly model: ServedModel;
   readonly description: ModelDescription;
+  /** null: the cache has no disk. */
+  readonly disk: OpenDisk | null;
   /** Safe twice. */
   close(): Promise<void>;
 }
@@ -34,6 +38,7 @@ export async function openServedModel(
   path: string,
   config: Config,
   buildId: string,
+  log: Log,
   progress: (fraction: number) => void,
 ): Promise<OpenedModel> {
   // Native loads on threads of its own; the vocabulary is read meanwhile.
@@ -46,10 +51,25 @@ export async function openServedModel(
   }
   const { runner, description } = opened.value;
   const { vocabulary, text } = read.value;
-  const contextLength = contextOf(description);
+  const cache = cacheConfig(description, config.kvMemory, config.kvPoints);
+  const contextLength = Math.min(description.geometry.context, cache.numSlots * BLOCK_TOKENS);
   const eosId = vocabulary?.eosId ?? description.tokenizer.eos_token_id ?? null;
   const { maxRunning, maxWaiting } = config;
-  const engine = new NanduEngine(runner, { contextTokens: contextLength, eosToken: eosId, maxRunning, maxWaiting });
+  const limits = { contextTokens: contextLength, eosToken: eosId, maxRunning, maxWaiting };
+  const engine = new NanduEngine(runner, { ...limits, cache });
+  const close = async (disk: OpenDisk | null): Promise<void> => {
+    // What ended requests left behind is still on its way to the disk, out of the engine's memory.
+    await disk?.close();
+    await engine.close();
+    await text?.close();
+  };
+  let disk: OpenDisk | null;
+  try {
+    disk = await openDisk(addon, runner, description, path, config, engine.kvCache, log);
+  } catch (error) {
+    await close(null);
+    throw error;
+  }
   const model: ServedModel = {
     name: modelNameOf(path),
     aliases: description.name && description.name !== modelNameOf(path) ? [description.name] : [],
@@ -70,10 +90,8 @@ export async function openServedModel(
   return {
     model,
     description,
-    async close() {
-      await engine.close();
-      await text?.close();
-    },
+    disk,
+    close: () => close(disk),
   };
 }
 
@@ -88,11 +106,6 @@ function openOptions(model: string, config: Config): OpenOptions {
   if (kvBytes < 0)
     throw new UsageError(`--memory-limit leaves nothing for KV rows: give more than ${BUFFER_BYTES} bytes`);
   return { model, numerics, threads, context, kvBytes, maxSequences, verify: false };
-}
-
-/** What the model takes, at most what the KV budget holds. */
-function contextOf({ geometry, kv_blocks: blocks }: ModelDescription): number {
-  return Math.min(geometry.context, blocks * BLOCK_TOKENS);
 }
 
 function sharesOf({ types }: ModelDescription): ReadonlyMap<string, number> {

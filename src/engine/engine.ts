@@ -30,6 +30,8 @@ export interface EngineConfig {
 }
 
 export interface CacheConfig {
+  /** Blocks of 128 tokens in RAM; no more than the runner has. */
+  readonly numSlots: number;
   /** Rows and points that stay in RAM when no request holds them. */
   readonly keptBytesMax: number;
   readonly mode: PointMode;
@@ -79,10 +81,10 @@ export class NanduEngine implements Engine {
     this.#config = config;
     this.#now = config.now ?? (() => performance.now());
     const { kvBlocksLimit, kvBlockBytes } = runner.stats();
-    this.#kvBlocks = kvBlocksLimit;
+    this.#kvBlocks = Math.min(config.cache.numSlots, kvBlocksLimit);
     this.#cache = new KvCache({
       ...config.cache,
-      numSlots: kvBlocksLimit,
+      numSlots: this.#kvBlocks,
       blockBytes: kvBlockBytes,
       releasePoint: (point) => runner.releasePoint(point),
       onChange: () => this.#requestTurn(),
@@ -289,6 +291,7 @@ export class NanduEngine implements Engine {
   /** The last event; nothing of the request stays. */
   #finish(id: number, live: Live, event: EngineEvent): void {
     this.#live.delete(id);
+    this.#scheduler.account(id);
     live.request.signal.removeEventListener('abort', live.onAbort);
     live.request.onEvent(event);
     if (this.#live.size === 0) this.#draining?.resolve();

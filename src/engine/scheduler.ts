@@ -125,6 +125,12 @@ export class Scheduler {
     return this.#running.get(id)?.lease.use() ?? null;
   }
 
+  /** The sequence's request is over: what it hit and missed counts. */
+  account(id: number): void {
+    const sequence = this.#running.get(id);
+    if (sequence && sequence.state.t !== 'restoring') this.#cache.account(sequence.lease);
+  }
+
   /** Admits what may run now. @returns the new plan, or null: the standing one still says what is wanted. */
   plan(): Plan | null {
     const definitions = [...this.#settleRestored(), ...this.#admit()].map((sequence): PlannedSequence => {

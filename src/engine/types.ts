@@ -75,8 +75,9 @@ export type StopMatch =
 
 export type EngineEvent =
   | { readonly t: 'queued'; readonly position: number }
-  /** Prompt tokens that are read from the disk. */
+  /** Prompt tokens in place so far, hits in RAM included, and those in place when all is restored. */
   | { readonly t: 'restore'; readonly done: number; readonly total: number }
+  /** Prompt tokens in place, hits and computed, of the whole prompt. */
   | { readonly t: 'prefill'; readonly done: number; readonly total: number }
   | { readonly t: 'tokens'; readonly choice: number; readonly tokens: readonly GeneratedToken[] }
   | {
@@ -88,7 +89,7 @@ export type EngineEvent =
       readonly reasoningTokens: number;
     }
   | { readonly t: 'finished'; readonly use: CacheUse }
-  /** `use`: null when it never ran. */
+  /** `use` null: it ended before anything was restored or computed. */
   | { readonly t: 'failed'; readonly failure: Failure; readonly use: CacheUse | null };
 
 export interface EngineLoad {
@@ -106,7 +107,7 @@ export interface EngineLoad {
 export interface StartedRequest {
   /** Requests ahead in the queue at acceptance; 0: runs in the next step. */
   readonly queuePosition: number;
-  /** What would hit if it ran at once. */
+  /** What the cache held for the prompt at acceptance. */
   readonly cover: CacheCover;
 }
 
@@ -118,8 +119,8 @@ export interface Engine {
    * Failure.
    */
   start(request: EngineRequest): StartedRequest;
-  load(): EngineLoad;
   readonly cache: PromptCache;
+  load(): EngineLoad;
   /** No new requests; resolves when the last one has ended. */
   drain(): Promise<void>;
   /** Stops everything at once; running requests fail. Safe twice. */

@@ -73,6 +73,7 @@ export class KvCache implements PromptCache {
   readonly #events: EventLog;
   #hasher: ChainHasher;
   #disk: DiskTier | null = null;
+  #expectsDisk = false;
   /** Who computes (or restores) the block that ends with this hash. */
   readonly #computing = new Map<HashKey, Lease>();
   readonly #leases = new Set<Lease>();
@@ -100,6 +101,11 @@ export class KvCache implements PromptCache {
 
   get events(): EventLog {
     return this.#events;
+  }
+
+  /** A disk will be attached: until then nobody can tell what was never there. */
+  expectDisk(): void {
+    this.#expectsDisk = true;
   }
 
   /**
@@ -358,7 +364,7 @@ export class KvCache implements PromptCache {
       quarantinedBlocks: disk?.quarantined ?? 0,
       ioQueueDepth: disk?.ioQueued ?? 0,
       readLatencyP99Ms: disk?.readP99Ms ?? 0,
-      recovering: disk?.recovering ?? false,
+      recovering: disk?.recovering ?? this.#expectsDisk,
       diskProblem: disk?.problem ?? '',
     };
   }
@@ -458,7 +464,7 @@ export class KvCache implements PromptCache {
     const hit = Math.floor(start.tokens / BLOCK_TOKENS);
     const disk = this.#disk;
     if (start.known > hit) return at('no-point', start.known);
-    if (!disk) return at(hit > 0 ? 'diverged' : 'new');
+    if (!disk) return at(this.#expectsDisk ? 'recovering' : hit > 0 ? 'diverged' : 'new');
     const onDisk = disk.index.find(chain).blocks;
     if (!this.#readableDisk(lease) && onDisk > hit) return at('unavailable', onDisk);
     if (disk.recovering) return at('recovering');
@@ -543,7 +549,7 @@ export class KvCache implements PromptCache {
 
   #becomeReady(lease: Lease): void {
     lease.state = 'ready';
-    if (!lease.request.wishes.write && lease.kvBytesRead === 0) return;
+    if (lease.kvBytesRead === 0) return;
     // Restored rows are as good as computed ones.
     (lease.choices[0] as { named: number }).named = 0;
     const blocks = Math.max(lease.frozenTokens, lease.startTokens - (lease.startTokens % BLOCK_TOKENS)) / BLOCK_TOKENS;

@@ -17,6 +17,8 @@ const SEGMENT_BLOCKS = SEGMENT_TOKENS / BLOCK_TOKENS;
 export interface PointRequest {
   readonly mode: PointMode;
   readonly promptTokens: number;
+  /** Prompt and output together end here at the latest: long answers get points on their way too. */
+  readonly totalTokens: number;
   /** Tokens that are there already, point included: nothing is placed at or before them. */
   readonly start: number;
   /** Where the caller wants one, in tokens; rounded down to a block. */
@@ -27,15 +29,15 @@ export interface PointRequest {
 
 /** Positions for points, in tokens, ascending. The last one that a prompt can have is what makes it hit when it comes again. */
 export function pointBoundaries(request: PointRequest): number[] {
-  const { mode, promptTokens, start, boundaries, branchAt } = request;
+  const { mode, promptTokens, totalTokens, start, boundaries, branchAt } = request;
   const last = hittableBlocks(promptTokens) * BLOCK_TOKENS;
   const wished = new Set<number>();
   if (mode !== 'replay') for (const tokens of [last, ...boundaries]) wished.add(roundedDown(tokens));
   if (mode === 'periodic' && branchAt !== null) wished.add(roundedDown(branchAt));
   const period = mode === 'full' ? BLOCK_TOKENS : mode === 'periodic' ? POINT_PERIOD_TOKENS : null;
   if (period !== null)
-    for (let at = (Math.floor(start / period) + 1) * period; at <= last; at += period) wished.add(at);
-  return [...wished].filter((at) => at > start && at <= last).sort((a, b) => a - b);
+    for (let at = (Math.floor(start / period) + 1) * period; at <= totalTokens; at += period) wished.add(at);
+  return [...wished].filter((at) => at > start && at <= totalTokens).sort((a, b) => a - b);
 }
 
 export interface BlockRange {

@@ -120,7 +120,10 @@ export interface PromptCache {
   /** Durable when it resolves; rejects with Failure CACHE_UNAVAILABLE when the disk cannot be written (hidden all the same). */
   purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }>;
   stats(): CacheStats;
-  /** From behind `afterSequence` on, 0: a snapshot first. `firstSequence` numbers the first event of a call. */
+  /**
+   * From behind `afterSequence` on, 0: a snapshot first. `firstSequence` numbers the first event of a call. A snapshot
+   * comes in one call, so that a reader can tell it from changes that pile up.
+   */
   watch(
     afterSequence: number,
     onEvents: (firstSequence: number, events: readonly CacheEvent[], reset: boolean) => void,

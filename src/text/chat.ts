@@ -48,6 +48,8 @@ export interface EncodedChat {
   readonly tokens: Uint32Array;
   /** For each message, how many tokens lie wholly before its end. */
   readonly messageEnds: Uint32Array;
+  /** Tokens before the first message that is not the system's: what conversations with one setup have in common. */
+  readonly setupEnd: number;
   /** The model goes on inside <think>. */
   readonly startsInReasoning: boolean;
   /** The prompt as text, special tokens by their names. */
@@ -108,7 +110,9 @@ export class ChatEncoder {
     prompt.special(this.#ids.BOS);
     if (chat.reasoningEffort === 'max') prompt.parts(this.#texts.effortMax);
     if (turns[0]?.kind !== 'system') this.#tools(chat.tools, prompt);
+    const setupTurns = turns.findIndex(({ kind }) => kind !== 'system');
     for (const [position, turn] of turns.entries()) {
+      if (position === setupTurns) prompt.endSetup();
       const isForgotten = forgets && position < lastUserTurn;
       if (turn.kind === 'user') {
         this.#userTurn(chat.messages, turn.indices, prompt);
@@ -133,6 +137,7 @@ export class ChatEncoder {
       }
       prompt.endMessage(turn.index);
     }
+    if (setupTurns < 0) prompt.endSetup();
     prompt.special(this.#ids.ASSISTANT);
     prompt.special(isThinking ? this.#ids.THINK : this.#ids.END_THINK);
     return isThinking;
@@ -244,6 +249,8 @@ class PromptBuilder {
   readonly #runs: { text: string; specialId: number | null }[] = [];
   /** Run and UTF-16 offset behind each message; a message that is left out ends where the one before it does. */
   readonly #ends: { run: number; offset: number }[];
+  /** A special token follows there, so it lies between two runs. */
+  #setupRuns = 0;
   /** How far #tokensBefore has come in a run. */
   #walk = { run: -1, offset: 0, bytesLeft: 0, count: 0 };
 
@@ -277,6 +284,10 @@ class PromptBuilder {
     this.#ends[index] = { run, offset: this.#runs[run]?.text.length ?? 0 };
   }
 
+  endSetup(): void {
+    this.#setupRuns = this.#runs.length;
+  }
+
   encode(options: EncodeOptions): Omit<EncodedChat, 'startsInReasoning'> {
     const maxTokens = options.maxTokens ?? Number.POSITIVE_INFINITY;
     const encoded: Uint32Array[] = [];
@@ -298,7 +309,8 @@ class PromptBuilder {
       const start = starts[run];
       return start === undefined ? (run < 0 ? 0 : total) : start + this.#tokensBefore(run, offset, encoded);
     });
-    return { tokens, messageEnds, renderedText: this.#runs.map((run) => run.text).join('') };
+    const setupEnd = starts[this.#setupRuns] ?? total;
+    return { tokens, messageEnds, setupEnd, renderedText: this.#runs.map((run) => run.text).join('') };
   }
 
   /** Tokens of a run before a character offset. Offsets nearly always ascend from call to call, so a run is walked once. */

@@ -151,6 +151,23 @@ describe('INVALID_FIELD names the field', () => {
     ['an id of 129 characters', 'request_id', () => ({ ...ids, requestId: 'x'.repeat(129) })],
     ['an unknown priority', 'priority', () => ({ ...ids, priority: 17 })],
     ['an unknown cache mode', 'cache.mode', () => ({ ...ids, cache: { mode: 9 } })],
+    ['a scope of 257 characters', 'cache.scope', () => ({ ...ids, cache: { scope: '🧑'.repeat(257) } })],
+    ['a scope with a line break', 'cache.scope', () => ({ ...ids, cache: { scope: 'a\nb' } })],
+    [
+      'a boundary without a message',
+      'cache.boundary_after_message',
+      () => ({ ...ids, cache: { boundaryAfterMessage: [0] } }),
+    ],
+    [
+      'a boundary behind a message that is not there',
+      'cache.boundary_after_message[1]',
+      () => ({ chat: { messages: [user(), user()] }, cache: { boundaryAfterMessage: [1, 2] } }),
+    ],
+    [
+      '65 boundaries',
+      'cache.boundary_after_message',
+      () => ({ chat: { messages: [user()] }, cache: { boundaryAfterMessage: Array.from({ length: 65 }, () => 0) } }),
+    ],
     [
       '17 labels',
       'labels',
@@ -177,9 +194,7 @@ describe('UNSUPPORTED_FIELD names the field', () => {
     ['response_format.json_schema', { ...ids, responseFormat: { jsonSchema: '{}' } }],
     ['response_format.regex', { ...ids, responseFormat: { regex: 'a' } }],
     ['response_format.grammar', { ...ids, responseFormat: { grammar: '' } }],
-    ['cache.scope', { ...ids, cache: { scope: 's' } }],
     ['cache.ttl', { ...ids, cache: { ttl: { seconds: 1 } } }],
-    ['cache.boundary_after_message', { ...ids, cache: { boundaryAfterMessage: [0] } }],
     ['chat.tool_choice.mode', chat({ toolChoice: { mode: 'TOOL_MODE_REQUIRED' } })],
     ['chat.tool_choice.function_name', chat({ toolChoice: { functionName: 'f' } })],
     ['chat.tools[0].strict', chat({ tools: [{ name: 'f', strict: true }] })],
@@ -192,9 +207,9 @@ describe('UNSUPPORTED_FIELD names the field', () => {
   });
 
   test('and a wrong value outweighs it, while both are listed', async () => {
-    const { reason, fields } = await refused({ ...ids, cache: { scope: 's' }, sampling: { topP: 2 } });
+    const { reason, fields } = await refused({ ...ids, cache: { ttl: { seconds: 1 } }, sampling: { topP: 2 } });
     expect(reason).toBe('INVALID_FIELD');
-    expect(fields).toEqual(['sampling.top_p', 'cache.scope']);
+    expect(fields).toEqual(['sampling.top_p', 'cache.ttl']);
   });
 
   test('an empty response format asks for nothing and is fine', async () => {
@@ -332,11 +347,9 @@ test('a failing engine is INTERNAL with the request id and without a word of the
 
 describe('RPCs that are not built yet', () => {
   const cases: readonly (readonly [Parameters<Harness['peer']['unary']>[0], string])[] = [
-    ...(['probePrefix', 'pinPrefix', 'purgeCache'] as const).map((method) => ['cache', method] as const),
     ...(['listUsageRecords', 'acknowledgeUsageRecords'] as const).map((method) => ['usage', method] as const),
     ...(
       [
-        'getCacheStats',
         'getExpertStats',
         'updateExpertPlacement',
         'listRequests',
@@ -356,8 +369,6 @@ describe('RPCs that are not built yet', () => {
   });
 
   test.each([
-    ['cache', 'warmPrefix'],
-    ['cache', 'watchCacheEvents'],
     ['usage', 'watchUsageRecords'],
     ['admin', 'watchLoad'],
   ] as const)('%s.%s answers UNIMPLEMENTED by name, as a stream', async (service, method) => {

@@ -16,6 +16,7 @@ import type { ServerFacts } from '../../src/api/admin.js';
 import { DEFAULT_SAMPLING, type ServedModel } from '../../src/api/model.js';
 import { ApiServer, type ApiSettings } from '../../src/api/server.js';
 import { createLog } from '../../src/base/log.js';
+import { DEFAULT_PRICES, type PriceList } from '../../src/base/prices.js';
 import { buildVocabulary } from '../../src/text/bpe-trainer.js';
 import { TextService } from '../../src/text/text-service.js';
 import { FakeEngine, type FakeEngineOptions } from './fake-engine.js';
@@ -180,6 +181,8 @@ export interface HarnessOptions extends Partial<FakeEngineOptions> {
   readonly settings?: Partial<ApiSettings>;
   /** false: the model stays loading until the test says otherwise. */
   readonly isReady?: boolean;
+  /** null: none. */
+  readonly prices?: PriceList | null;
 }
 
 export interface Harness {
@@ -198,7 +201,7 @@ const vocabulary = buildVocabulary(4096);
 export const CONTEXT = 4096;
 
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
-  const { withText = true, settings = {}, isReady = true, ...engineOptions } = options;
+  const { withText = true, settings = {}, isReady = true, prices = DEFAULT_PRICES, ...engineOptions } = options;
   const text = existsSync(workerFile) ? new TextService(vocabulary, workerFile) : new TextService(vocabulary);
   const vocabSize = vocabulary.tokens.length;
   const eosId = vocabulary.eosId;
@@ -234,6 +237,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const server = new ApiServer({
     modelName: 'fake',
     settings: { maxRunning: 16, maxWaiting: 256, defaultMaxTokens: 32, reflection: true, ...settings },
+    prices,
     facts: () => FACTS,
     log: createLog({ level: 'debug', format: 'json', fields: { service: 'nandu' } }, lines),
   });

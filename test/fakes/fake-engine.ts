@@ -11,6 +11,8 @@ import type {
   StartedRequest,
   StopMatch,
 } from '../../src/engine/types.js';
+import type { CacheCover } from '../../src/kv/types.js';
+import { FakeCache } from './fake-cache.js';
 
 export interface FakeEngineOptions {
   readonly vocabSize: number;
@@ -30,13 +32,16 @@ type Phase = 'prefill' | 'decode';
 
 interface Live {
   readonly request: EngineRequest;
+  readonly cover: CacheCover;
   readonly onAbort: () => void;
   isAdmitted: boolean;
+  isRestored: boolean;
   promptDone: number;
   readonly choices: { numTokens: number; numReasoning: number; isOpen: boolean; bytes: Buffer; inReasoning: boolean }[];
 }
 
 export class FakeEngine implements Engine {
+  readonly cache = new FakeCache();
   /** Tokens to write, for every choice; then EOS for ever. null: computed. */
   script: readonly number[] | null = null;
   /** No step goes beyond the beginning of this phase. */
@@ -77,10 +82,13 @@ export class FakeEngine implements Engine {
         retryAfterMs: 1500,
       });
     }
+    const cover = this.cache.cover(request.promptTokens, request.cache);
     const live: Live = {
       request,
+      cover,
       onAbort: () => setImmediate(() => this.#abort(live)),
       isAdmitted: false,
+      isRestored: cover.hitDiskTokens === 0,
       promptDone: 0,
       choices: Array.from({ length: request.numChoices }, () => ({
         numTokens: 0,
@@ -96,7 +104,7 @@ export class FakeEngine implements Engine {
     if (request.signal.aborted) live.onAbort();
     else request.signal.addEventListener('abort', live.onAbort, { once: true });
     this.#schedule();
-    return { queuePosition: Math.max(0, this.#live.size - maxRunning) };
+    return { queuePosition: Math.max(0, this.#live.size - maxRunning), cover };
   }
 
   load(): EngineLoad {
@@ -124,7 +132,7 @@ export class FakeEngine implements Engine {
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.#timer) clearTimeout(this.#timer as NodeJS.Timeout);
-    for (const live of [...this.#live]) this.#end(live, { t: 'failed', failure: new Failure('DRAINING', 'closed') });
+    for (const live of [...this.#live]) this.#fail(live, new Failure('DRAINING', 'closed'));
   }
 
   #schedule(): void {
@@ -142,15 +150,23 @@ export class FakeEngine implements Engine {
     let hasMoved = false;
     let numRunning = [...this.#live].filter(({ isAdmitted }) => isAdmitted).length;
     for (const live of [...this.#live]) {
+      const total = live.request.promptTokens.length;
       if (!live.isAdmitted) {
         if (this.holdBefore === 'admission' || numRunning >= this.#options.maxRunning) continue;
         live.isAdmitted = true;
         numRunning += 1;
-        this.#emit(live, { t: 'prefill', done: 0, total: live.request.promptTokens.length });
+        live.promptDone = hitTokens(live) - live.cover.hitDiskTokens;
+        if (live.isRestored) this.#emit(live, { t: 'prefill', done: live.promptDone, total });
+        else this.#emit(live, { t: 'restore', done: live.promptDone, total: hitTokens(live) });
         hasMoved = true;
-      } else if (live.promptDone < live.request.promptTokens.length) {
+      } else if (!live.isRestored) {
+        live.isRestored = true;
+        live.promptDone = hitTokens(live);
+        this.#emit(live, { t: 'restore', done: live.promptDone, total: live.promptDone });
+        this.#emit(live, { t: 'prefill', done: live.promptDone, total });
+        hasMoved = true;
+      } else if (live.promptDone < total) {
         if (this.holdBefore === 'prefill') continue;
-        const total = live.request.promptTokens.length;
         live.promptDone = Math.min(total, live.promptDone + this.#options.chunk);
         this.#emit(live, { t: 'prefill', done: live.promptDone, total });
         hasMoved = true;
@@ -166,11 +182,13 @@ export class FakeEngine implements Engine {
 
   #decode(live: Live): void {
     if (this.failWith) {
-      this.#end(live, { t: 'failed', failure: this.failWith });
+      this.#fail(live, this.failWith);
       return;
     }
     for (const index of live.choices.keys()) this.#decodeChoice(live, index);
-    if (live.choices.every(({ isOpen }) => !isOpen)) this.#end(live, { t: 'finished' });
+    if (live.choices.some(({ isOpen }) => isOpen)) return;
+    const { promptTokens, cache } = live.request;
+    this.#end(live, { t: 'finished', use: this.cache.finish(promptTokens, cache, live.cover) });
   }
 
   #decodeChoice(live: Live, index: number): void {
@@ -240,8 +258,12 @@ export class FakeEngine implements Engine {
     this.numAborted += 1;
     const { reason } = live.request.signal;
     const failure = reason instanceof Failure ? reason : new Failure('CANCELLED_BY_CALLER', 'the caller went away');
-    this.#end(live, { t: 'failed', failure });
+    this.#fail(live, failure);
     this.#schedule();
+  }
+
+  #fail(live: Live, failure: Failure): void {
+    this.#end(live, { t: 'failed', failure, use: null });
   }
 
   #end(live: Live, event: EngineEvent): void {
@@ -250,4 +272,8 @@ export class FakeEngine implements Engine {
     live.request.onEvent(event);
     if (this.#live.size === 0) this.#draining?.();
   }
+}
+
+function hitTokens({ cover }: Live): number {
+  return cover.hitLiveTokens + cover.hitMemoryTokens + cover.hitDiskTokens;
 }

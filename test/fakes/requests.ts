@@ -62,6 +62,7 @@ export function request(
       logprobs: false,
       topLogprobs: 0,
       priority: 'normal',
+      cache: { read: true, write: true, scope: '', boundaries: [] },
       ...rest,
       stop: { ...unlimited, ...stop },
       signal: controller.signal,

@@ -25,9 +25,9 @@ const refusal = (start: () => unknown): Failure => {
 test('a request gives prefill, then its tokens, then its end, then finished', async () => {
   const { engine } = make();
   const { request: asked, events, over } = request({ prompt: [1, 2, 3], stop: { maxTokens: 3 } });
-  expect(engine.start(asked)).toEqual({ queuePosition: 0 });
+  expect(engine.start(asked)).toMatchObject({ queuePosition: 0 });
   expect(events).toEqual([]);
-  expect(await over).toEqual({ t: 'finished' });
+  expect(await over).toMatchObject({ t: 'finished' });
   expect(events.map((event) => event.t)).toEqual([
     'prefill',
     'prefill',
@@ -131,7 +131,7 @@ test.each(['queue', 'prefill', 'decode'] as const)(
     runner.step();
     runner.onWake(); // reports of the step that crossed the abort
     await tick();
-    expect(victim.events.slice(before)).toEqual([{ t: 'failed', failure: reason }]);
+    expect(victim.events.slice(before)).toMatchObject([{ t: 'failed', failure: reason }]);
     runner.onWake();
     expect(runner.plans.at(-1)?.entries.map((entry) => entry.sequence)).toEqual([where === 'queue' ? 1 : 2]);
     expect(runner.stats().sequences).toBe(1);

@@ -1,0 +1,176 @@
+// Wires the prompt cache: how much of RAM it may keep, and the disk behind it. The disk opens behind the model and answers as
+// soon as the weights' digest is known; until then requests hit what is in RAM.
+
+import { createHash, randomBytes } from 'node:crypto';
+import type { ModelDescription, NativeAddon, OpenStoreOptions } from '../addon/load.js';
+import { nativeErrorCode } from '../addon/load.js';
+import { NativeKvStore } from '../addon/kv-store.js';
+import type { NativeRunner } from '../addon/runner.js';
+import { ConfigurationError } from '../base/configuration-error.js';
+import type { Log } from '../base/log.js';
+import type { Config } from '../config.js';
+import type { CacheConfig } from '../engine/engine.js';
+import { ChainHasher, identityOf } from '../kv/chain-hash.js';
+import type { KvCache } from '../kv/cache.js';
+import { DiskTier, storedBytes } from '../kv/disk-tier.js';
+import type { PointMode } from '../kv/points.js';
+import { StorageError, UnavailableError } from './format.js';
+import { quotaFor } from './kv-directory.js';
+import { weightsDigest } from './weights-digest.js';
+
+/** Counted up when an arithmetic change alters a bit of any row (docs/arithmetic.md). */
+const NUMERIC_VERSION = 1;
+/** Counted up when payloads on disk are laid out otherwise (docs/formats.md). */
+const PAYLOAD_VERSION = 1;
+/** Counted up when the same messages make other tokens. */
+const CHAT_ENCODING_VERSION = 1;
+/** Until there are keys that tell tenants apart. */
+const DEFAULT_TENANT = 'default';
+/** Of the file system, never taken by the cache. */
+const FREE_FLOOR_BYTES = 256 * 2 ** 20;
+/** Of the KV budget, when --kv-memory does not say. */
+const KEPT_SHARE = 0.25;
+
+/** Budget of KV rows and points in RAM, and the part of it that stays when no request uses it. */
+export function cacheConfig(description: ModelDescription, keptBytes: number | null, mode: PointMode): CacheConfig {
+  const { kv_blocks: blocks, kv_block_bytes: blockBytes, geometry } = description;
+  const budget = blocks * blockBytes;
+  const keptBytesMax = Math.min(keptBytes ?? Math.floor(budget * KEPT_SHARE), budget);
+  // Points lie beside the slots, so slots leave room for as many of them as may be kept.
+  const slotBytes = Math.max(budget - keptBytesMax, budget / 2);
+  return {
+    numSlots: Math.max(1, Math.floor(slotBytes / Math.max(1, blockBytes))),
+    keptBytesMax,
+    mode,
+    replayTokens: ((geometry.window ?? 1) - 1) * geometry.layers,
+    hasher: new ChainHasher(randomBytes(32), randomBytes(32), DEFAULT_TENANT),
+  };
+}
+
+export interface OpenDisk {
+  readonly backend: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the directory that the configuration names; null: it names none. Rejects with the error whose exit code tells why it
+ * cannot serve. The digest is computed behind its back.
+ */
+export async function openDisk(
+  addon: NativeAddon,
+  runner: NativeRunner,
+  description: ModelDescription,
+  modelPath: string,
+  config: Config,
+  cache: KvCache,
+  log: Log,
+): Promise<OpenDisk | null> {
+  const { kvDir: directory } = config;
+  if (directory === null) return null;
+  const blockPayloadBytes = description.kv_block_payload_bytes;
+  const pointPayloadBytes = description.kv_point_bytes;
+  const maxBytes = quotaFor(directory, config.kvMaxBytes);
+  const options: OpenStoreOptions = {
+    directory,
+    maxBytes,
+    largestRecord: Math.max(storedBytes(pointPayloadBytes, 0), storedBytes(blockPayloadBytes, 1)),
+    freeFloor: FREE_FLOOR_BYTES,
+    readOnly: false,
+    io: config.io,
+    fault: config.kvFault ?? '',
+  };
+  let store: NativeKvStore;
+  try {
+    store = await openStore(addon, options, runner);
+  } catch (error) {
+    // A disk that is nearly full is no reason to refuse a start that asked for nothing.
+    if (!(error instanceof ConfigurationError) || config.kvMaxBytes > 0) throw error;
+    log.warn({ kv_dir: directory, reason: error.message }, 'the prompt cache has no disk');
+    return null;
+  }
+  const disk = new DiskTier({
+    store,
+    ram: cache.ram,
+    maxBytes,
+    blockPayloadBytes,
+    pointPayloadBytes,
+    writeBudgetBytes: config.kvWriteBudget,
+    now: () => performance.now(),
+    wallNow: () => Date.now(),
+    onEvent: (event) => cache.events.add(event),
+    onProblem: (problem) => {
+      if (problem === '') log.info({ kv_dir: directory }, 'the disk of the prompt cache is well again');
+      else log.warn({ kv_dir: directory, problem }, 'the disk of the prompt cache has a problem');
+    },
+  });
+  cache.expectDisk();
+  const backend = store.backend === 'io_uring' ? 'io_uring' : store.backend;
+  log.info(
+    { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
+    'the prompt cache is open',
+  );
+  const attached = attach(store, disk, description, modelPath, config, cache, log);
+  return {
+    backend,
+    async close() {
+      await Promise.race([attached, Promise.resolve()]);
+      await disk.close();
+    },
+  };
+}
+
+/** A read-only or own look at a directory, without a model. */
+export async function openStore(
+  addon: NativeAddon,
+  options: OpenStoreOptions,
+  runner: NativeRunner | null,
+): Promise<NativeKvStore> {
+  try {
+    return await NativeKvStore.open(addon, options, runner?.handle ?? null);
+  } catch (error) {
+    const { message } = error as Error;
+    switch (nativeErrorCode(error)) {
+      case 'BUSY':
+        throw new UnavailableError(`${message}; choose another one with --kv-dir`);
+      case 'IO':
+        throw new StorageError(`${message}; choose another one with --kv-dir, or none`);
+      case 'INVALID_ARGUMENT':
+        throw new ConfigurationError(message, 'environment');
+      default:
+        throw error;
+    }
+  }
+}
+
+async function attach(
+  store: NativeKvStore,
+  disk: DiskTier,
+  description: ModelDescription,
+  modelPath: string,
+  config: Config,
+  cache: KvCache,
+  log: Log,
+): Promise<void> {
+  const beganMs = performance.now();
+  try {
+    const weights = await weightsDigest(modelPath, store.directory);
+    const identity = identityOf({
+      weights,
+      tokenizer: digestOf(description.tokenizer),
+      chatEncoding: String(CHAT_ENCODING_VERSION),
+      numericMode: config.numerics,
+      numericVersion: NUMERIC_VERSION,
+      geometry: digestOf({ ...description.geometry, context: 0 }),
+      layout: `${PAYLOAD_VERSION} ${description.kv_block_payload_bytes} ${description.kv_point_bytes}`,
+    });
+    if (!(identity instanceof Uint8Array)) throw new Error(`unknown: ${identity.unknown.join(', ')}`);
+    cache.attachDisk(disk, new ChainHasher(identity, store.secret, DEFAULT_TENANT));
+    log.info({ digest_ms: Math.round(performance.now() - beganMs) }, 'the prompt cache uses its disk');
+  } catch (error) {
+    log.error({ err: error }, 'the prompt cache goes without its disk: the model cannot be identified');
+  }
+}
+
+function digestOf(value: object): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex');
+}
