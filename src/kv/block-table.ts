@@ -1,6 +1,7 @@
 // Which segment holds a block, by the block's chain hash: an open-addressed table of plain integers, because a disk of
 // 1 TB has two million blocks and a Map of strings would take ten times the memory. It keeps 32 bits of each hash and
-// the owner's number; whoever asks compares the whole hash with what the owner holds.
+// the owner's number; whoever asks compares the whole hash with what the owner holds. A hash is given as 32 characters
+// of `hashes` from `at` on, so that nobody has to cut a segment's hashes into pieces.
 
 /** Beyond this share of used places the table doubles: probes stay around two places long. */
 const MAX_LOAD = 0.7;
@@ -12,16 +13,16 @@ export class BlockTable {
   #prints = new Uint32Array(FIRST_PLACES);
   #used = 0;
 
-  add(hash: string, owner: number): void {
+  add(hashes: string, at: number, owner: number): void {
     if (this.#used + 1 > this.#owners.length * MAX_LOAD) this.#double();
-    this.#place(printOf(hash), owner + 1);
+    this.#place(printOf(hashes, at), owner + 1);
     this.#used++;
   }
 
   /** The block must have been added with this owner. */
-  remove(hash: string, owner: number): void {
+  remove(hashes: string, at: number, owner: number): void {
     const mask = this.#owners.length - 1;
-    const print = printOf(hash);
+    const print = printOf(hashes, at);
     let place = print & mask;
     while (this.#owners[place] !== owner + 1 || this.#prints[place] !== print) {
       if (this.#owners[place] === 0) throw new Error('a block is removed that was never added');
@@ -42,9 +43,9 @@ export class BlockTable {
   }
 
   /** Calls `visit` with every owner that may hold the block until it says true; returns whether it did. */
-  some(hash: string, visit: (owner: number) => boolean): boolean {
+  some(hashes: string, at: number, visit: (owner: number) => boolean): boolean {
     const mask = this.#owners.length - 1;
-    const print = printOf(hash);
+    const print = printOf(hashes, at);
     for (let place = print & mask; this.#owners[place] !== 0; place = (place + 1) & mask)
       if (this.#prints[place] === print && visit((this.#owners[place] as number) - 1)) return true;
     return false;
@@ -73,8 +74,7 @@ export class BlockTable {
 }
 
 /** The hash is a SHA-256 under a secret, so its first bytes are as good as any hash of it and cannot be aimed at. */
-function printOf(hash: string): number {
-  return (
-    (hash.charCodeAt(0) | (hash.charCodeAt(1) << 8) | (hash.charCodeAt(2) << 16) | (hash.charCodeAt(3) << 24)) >>> 0
-  );
+function printOf(hashes: string, at: number): number {
+  const high = (hashes.charCodeAt(at + 3) << 24) | (hashes.charCodeAt(at + 2) << 16);
+  return (high | (hashes.charCodeAt(at + 1) << 8) | hashes.charCodeAt(at)) >>> 0;
 }
