@@ -222,8 +222,8 @@ class Directory {
     this.#drain(); // what came before anybody listened
   }
 
-  verify({ id, key }: RecordInfo): Promise<StoreStatus> {
-    return this.#ask((ticket) => this.store.verify(ticket, id, key));
+  verify(record: RecordInfo): Promise<StoreStatus> {
+    return this.#ask((ticket) => this.store.verify(ticket, record));
   }
 
   destroy(records: readonly RecordInfo[]): Promise<StoreStatus> {

@@ -35,7 +35,7 @@ export interface IndexedRecord {
   readonly storedBytes: number;
   /** Hit since it was written or written again. */
   readonly isHit: boolean;
-  /** Wall clock; never earlier than that of anything that hangs on it. */
+  /** Wall clock: written, or last hit. */
   readonly lastUsedMs: number;
 }
 
@@ -80,6 +80,7 @@ export type Removal = 'evicted' | 'corrupt' | 'purged';
 interface Entry extends IndexedRecord {
   /** Its number in the block table. */
   readonly slot: number;
+  /** '' for a point. */
   readonly plain: HashKey;
   /** Chain hashes at its blocks' ends, one after the other; '' for a point. One string: half the memory of many. */
   readonly hashes: string;
@@ -96,8 +97,8 @@ export class DiskIndex {
   readonly #points = new Map<HashKey, Entry>();
   /** Segments by the boundary on which they hang; not those at the root. */
   readonly #children = new MultiMap<Entry>();
+  /** Segments by the chain hash of their tokens alone. */
   readonly #byPlain = new MultiMap<Entry>();
-  readonly #byRegion = new Map<number, Set<Entry>>();
   readonly #orphans = new Set<Entry>();
   /** Thousands of records have a handful of identities and scopes: one string each. */
   readonly #tags = new Map<string, string>();
@@ -123,7 +124,6 @@ export class DiskIndex {
     const entry = this.#entryOf(record);
     this.#link(entry);
     if (this.#isOrphan(entry)) this.#orphans.add(entry);
-    else this.#raiseAncestors(entry);
     return true;
   }
 
@@ -135,10 +135,7 @@ export class DiskIndex {
 
   moved(id: number, region: number): void {
     const entry = this.#byId.get(id);
-    if (!entry || entry.region === region) return;
-    this.#leaveRegion(entry);
-    entry.region = region;
-    this.#enterRegion(entry);
+    if (entry) entry.region = region;
   }
 
   /**
@@ -151,7 +148,6 @@ export class DiskIndex {
     for (const entry of [...this.#orphans].sort((a, b) => a.fromBlock - b.fromBlock)) {
       if (!this.#orphans.delete(entry)) continue; // went with another
       if (this.#isOrphan(entry)) removed.push(...this.#drop(entry, 'evicted'));
-      else this.#raiseAncestors(entry);
     }
     return removed;
   }
@@ -204,21 +200,18 @@ export class DiskIndex {
     return hashes === '' ? [key] : split(hashes);
   }
 
-  inRegion(region: number): readonly IndexedRecord[] {
-    return [...(this.#byRegion.get(region) ?? [])];
+  records(): Iterable<IndexedRecord> {
+    return this.#byId.values();
   }
 
-  regions(): readonly number[] {
-    return [...this.#byRegion.keys()];
+  /** Looks at all records, 1 ms for 100,000: a region is reclaimed once in seconds, and lists would take 5 MB. */
+  inRegion(region: number): readonly IndexedRecord[] {
+    return [...this.#byId.values()].filter((entry) => entry.region === region);
   }
 
   /** The first `blocks` blocks were used, from the disk or from a copy in RAM: their segments, and the point there. */
   hit(chain: readonly HashKey[], blocks: number, nowMs: number): void {
-    for (const piece of this.find(chain, blocks).pieces) {
-      const segment = this.#byId.get(piece.id) as Entry;
-      mark(segment, nowMs);
-      this.#raiseAncestors(segment);
-    }
+    for (const piece of this.find(chain, blocks).pieces) mark(this.#byId.get(piece.id) as Entry, nowMs);
     const point = blocks > 0 ? this.#points.get(chain[blocks - 1] as HashKey) : undefined;
     if (point) mark(point, nowMs);
   }
@@ -243,11 +236,20 @@ export class DiskIndex {
   /** Parents before what hangs on them. */
   select(selection: Selection): readonly IndexedRecord[] {
     const { scopeTag, key, unusedSinceMs } = selection;
+    if (unusedSinceMs !== null) this.ageParents();
     const from = key === null ? [...this.#byId.values()] : this.#subtree(key);
     return from
       .filter((entry) => scopeTag === null || entry.scope === scopeTag)
       .filter((entry) => unusedSinceMs === null || entry.lastUsedMs < unusedSinceMs)
       .sort((a, b) => a.fromBlock - b.fromBlock || (a.kind === b.kind ? 0 : a.kind === 'segment' ? -1 : 1));
+  }
+
+  /** Whoever uses a record uses what it hangs on: after this no record is older than anything that hangs on it. */
+  ageParents(): void {
+    for (const entry of [...this.#byId.values()].sort((a, b) => b.toBlock - a.toBlock)) {
+      const parent = this.parentOf(entry) as Entry | null;
+      if (parent) parent.lastUsedMs = Math.max(parent.lastUsedMs, entry.lastUsedMs);
+    }
   }
 
   /**
@@ -334,14 +336,13 @@ export class DiskIndex {
     let children = 0;
     for (const entry of this.#byId.values()) {
       rule(this.#bySlot[entry.slot] === entry, `record ${entry.id} is not in its slot`);
-      rule(this.#byRegion.get(entry.region)?.has(entry) === true, `record ${entry.id} is not in its region`);
-      rule([...this.#byPlain.get(entry.plain)].includes(entry), `record ${entry.id} is not under its plain hash`);
       if (entry.kind === 'segment') {
         const hangs = [...this.#children.get(entry.parent)].includes(entry);
         rule(hangs === entry.fromBlock > 0, `segment ${entry.id} is not under its parent`);
         if (hangs) children++;
+        rule([...this.#byPlain.get(entry.plain)].includes(entry), `record ${entry.id} is not under its plain hash`);
         for (const hash of this.blocksOf(entry)) {
-          const isThere = this.#table.some(hash, (slot) => slot === entry.slot);
+          const isThere = this.#table.some(hash, 0, (slot) => slot === entry.slot);
           rule(isThere, `a block of ${entry.id} is not in the table`);
         }
         blocks += entry.toBlock - entry.fromBlock;
@@ -349,7 +350,6 @@ export class DiskIndex {
       const parent = this.parentOf(entry);
       if (!this.#orphans.has(entry)) {
         rule(entry.fromBlock === 0 || parent !== null, `record ${entry.id} hangs on nothing`);
-        rule(parent === null || parent.lastUsedMs >= entry.lastUsedMs, `record ${entry.id} was used after its parent`);
       }
       bytes += entry.storedBytes;
     }
@@ -357,11 +357,8 @@ export class DiskIndex {
     rule(segments + points === this.#byId.size && points === this.#points.size, 'records are miscounted');
     rule(blocks === this.#totals.blocks && blocks === this.#table.size, 'blocks are miscounted');
     rule(bytes === segmentBytes + pointBytes, 'bytes are miscounted');
-    rule(this.#children.size === children && this.#byPlain.size === this.#byId.size, 'a map holds strangers');
+    rule(this.#children.size === children && this.#byPlain.size === segments, 'a map holds strangers');
     rule(this.#bySlot.length - this.#freeSlots.length === this.#byId.size, 'slots are miscounted');
-    let inRegions = 0;
-    for (const entries of this.#byRegion.values()) inRegions += entries.size;
-    rule(inRegions === this.#byId.size, 'a region holds strangers');
   }
 
   #entryOf(record: RecordInfo): Entry {
@@ -372,7 +369,7 @@ export class DiskIndex {
       parent: record.kind === 'point' ? record.key : record.parent,
       identity: this.#tag(record.identity),
       scope: this.#tag(record.scope),
-      plain: record.plain,
+      plain: record.kind === 'point' ? '' : record.plain,
       fromBlock: record.fromToken / BLOCK_TOKENS,
       toBlock: record.toToken / BLOCK_TOKENS,
       region: record.region,
@@ -395,12 +392,11 @@ export class DiskIndex {
   #link(entry: Entry): void {
     this.#byId.set(entry.id, entry);
     this.#bySlot[entry.slot] = entry;
-    this.#byPlain.add(entry.plain, entry);
-    this.#enterRegion(entry);
     if (entry.kind === 'point') this.#points.set(entry.key, entry);
     else {
       if (entry.fromBlock > 0) this.#children.add(entry.parent, entry);
-      for (const hash of split(entry.hashes)) this.#table.add(hash, entry.slot);
+      this.#byPlain.add(entry.plain, entry);
+      for (let at = 0; at < entry.hashes.length; at += HASH_CHARS) this.#table.add(entry.hashes, at, entry.slot);
     }
     for (const hash of ghostsOf(entry)) {
       this.#evicted.delete(hash);
@@ -413,13 +409,12 @@ export class DiskIndex {
     this.#byId.delete(entry.id);
     this.#bySlot[entry.slot] = null;
     this.#freeSlots.push(entry.slot);
-    this.#byPlain.delete(entry.plain, entry);
-    this.#leaveRegion(entry);
     this.#orphans.delete(entry);
     if (entry.kind === 'point') this.#points.delete(entry.key);
     else {
       if (entry.fromBlock > 0) this.#children.delete(entry.parent, entry);
-      for (const hash of split(entry.hashes)) this.#table.remove(hash, entry.slot);
+      this.#byPlain.delete(entry.plain, entry);
+      for (let at = 0; at < entry.hashes.length; at += HASH_CHARS) this.#table.remove(entry.hashes, at, entry.slot);
     }
     this.#count(entry, -1);
   }
@@ -455,22 +450,10 @@ export class DiskIndex {
     return removed;
   }
 
-  #enterRegion(entry: Entry): void {
-    const entries = this.#byRegion.get(entry.region);
-    if (entries) entries.add(entry);
-    else this.#byRegion.set(entry.region, new Set([entry]));
-  }
-
-  #leaveRegion(entry: Entry): void {
-    const entries = this.#byRegion.get(entry.region);
-    entries?.delete(entry);
-    if (entries?.size === 0) this.#byRegion.delete(entry.region);
-  }
-
   #longestFrom(chain: readonly HashKey[], from: number, maxBlocks: number): { entry: Entry; end: number } | null {
     const hash = chain[from] as HashKey;
     let best: { entry: Entry; end: number } | null = null;
-    this.#table.some(hash, (slot) => {
+    this.#table.some(hash, 0, (slot) => {
       const entry = this.#bySlot[slot] as Entry;
       if (!holdsAt(entry, hash, from)) return false;
       let end = from + 1;
@@ -485,7 +468,7 @@ export class DiskIndex {
   /** The segment that holds the block ending with `hash` at boundary `toBlock`, which is looked for when not given. */
   #holder(hash: HashKey, toBlock?: number): Entry | null {
     let holder: Entry | null = null;
-    this.#table.some(hash, (slot) => {
+    this.#table.some(hash, 0, (slot) => {
       const entry = this.#bySlot[slot] as Entry;
       const holds = toBlock === undefined ? indexIn(entry, hash) >= 0 : holdsAt(entry, hash, toBlock - 1);
       if (holds) holder = entry;
@@ -513,7 +496,7 @@ export class DiskIndex {
   #subtree(key: HashKey): Entry[] {
     const found = new Set<Entry>();
     const waiting: { entry: Entry; firstBlock: number }[] = [];
-    this.#table.some(key, (slot) => {
+    this.#table.some(key, 0, (slot) => {
       const entry = this.#bySlot[slot] as Entry;
       const firstBlock = indexIn(entry, key);
       if (firstBlock >= 0) waiting.push({ entry, firstBlock });
@@ -540,13 +523,6 @@ export class DiskIndex {
       hash = entry.parent;
     }
     return [];
-  }
-
-  #raiseAncestors(entry: Entry): void {
-    for (let above = this.parentOf(entry) as Entry | null; above; above = this.parentOf(above) as Entry | null) {
-      if (above.lastUsedMs >= entry.lastUsedMs) return;
-      above.lastUsedMs = entry.lastUsedMs;
-    }
   }
 }
 

@@ -9,7 +9,7 @@
 import { Failure } from '../base/failures.js';
 import { BLOCK_TOKENS } from './block.js';
 import { DiskIndex, type IndexedRecord, type Selection } from './disk-index.js';
-import { Breaker } from './health.js';
+import { DiskHealth } from './health.js';
 import { segmentsFor } from './points.js';
 import type { PointHandle, RamTier } from './ram-tier.js';
 import { maxPinnedBytes, Reclaimer } from './reclaim.js';
@@ -97,7 +97,7 @@ export class DiskTier {
   readonly #ram: RamTier;
   readonly #reclaimer = new Reclaimer(this.index);
   readonly #budget: WriteBudget;
-  readonly #breaker: Breaker;
+  readonly #health = new DiskHealth();
   readonly #maxSegmentBlocks: number;
   readonly #writes = new Map<number, Write>();
   /** Refused for want of space while a region is being reclaimed. */
@@ -113,7 +113,6 @@ export class DiskTier {
   #lastTicket = 0;
   #reclaimTicket = 0;
   #isFull = false;
-  #storeProblem = '';
   #shownProblem = '';
   #recovered: Promise<void>;
   #onRecovered: () => void = () => {};
@@ -124,8 +123,7 @@ export class DiskTier {
     this.#options = options;
     this.#store = options.store;
     this.#ram = options.ram;
-    this.#budget = new WriteBudget(options.writeBudgetBytes);
-    this.#breaker = new Breaker();
+    this.#budget = new WriteBudget(options.writeBudgetBytes, options.store.stats().regionBytes);
     const room = options.store.stats().regionBytes - PAGE_BYTES;
     let blocks = 32;
     while (blocks > 1 && storedBytes(blocks * options.blockPayloadBytes, blocks) > room) blocks -= 1;
@@ -142,11 +140,11 @@ export class DiskTier {
 
   /** False while the device is given a rest: look-ups then leave the disk out. */
   get isReadable(): boolean {
-    return this.#breaker.allows(this.#options.now());
+    return this.#health.allows(this.#options.now());
   }
 
   get problem(): string {
-    return this.#breaker.problem(this.#options.now()) || this.#storeProblem;
+    return this.#health.problem(this.#options.now());
   }
 
   /** The block was computed once and then not stored. */
@@ -203,7 +201,7 @@ export class DiskTier {
     }
     const bytes = writes.reduce((sum, write) => sum + write.bytes, 0);
     const nowMs = this.#options.wallNow();
-    const isWritable = this.#breaker.allows(this.#options.now()) && this.#queuedBytes + bytes <= QUEUED_BYTES_MAX;
+    const isWritable = this.isReadable && this.#queuedBytes + bytes <= QUEUED_BYTES_MAX;
     if (!isWritable || !this.#budget.admits(chain[0] as HashKey, bytes, nowMs)) {
       for (const block of chain.slice(from)) this.#rememberNotStored(block);
       return null;
@@ -253,7 +251,6 @@ export class DiskTier {
     }
     this.#release(write);
     if (status === 'ok' && record) {
-      this.#budget.wrote(record.storedBytes, this.#options.wallNow());
       if (write.isDoomed) {
         this.#destroy([record.id]);
         return;
@@ -264,7 +261,8 @@ export class DiskTier {
       if (until !== undefined && this.#pinNow(record.key, until) !== null) this.#pendingPins.delete(record.key);
     } else {
       for (const key of write.record.blocks) this.#rememberNotStored(key);
-      if (status === 'io-error') this.#breaker.failed(this.#options.now(), 'write');
+      this.#budget.refund(write.bytes);
+      if (status === 'io-error') this.#health.failed('write-error', '', this.#options.now());
       // What was queued behind a segment that is missing hangs on nothing.
       if (this.#writes.size === 0 && this.#waiting.length === 0) this.#dropOrphans();
     }
@@ -285,9 +283,10 @@ export class DiskTier {
     done: (outcome: RestoreOutcome) => void,
   ): () => void {
     const onDeadline = (): void => {
-      this.#breaker.failed(this.#options.now(), 'slow');
+      this.#health.failed('too-slow', '', this.#options.now());
       this.#giveUp(restore);
     };
+    this.#health.mayUse(this.#options.now());
     const restore: Restore = {
       tickets: new Set(),
       timer: setTimeout(onDeadline, deadlineMs),
@@ -332,10 +331,9 @@ export class DiskTier {
     restore.tickets.delete(event.ticket);
     restore.bytes += event.bytes;
     if (event.point !== null) restore.point = event.point;
-    const nowMs = this.#options.now();
     switch (event.status) {
       case 'ok':
-        this.#breaker.succeeded(nowMs);
+        this.#health.succeeded();
         break;
       case 'corrupt':
       case 'not-found':
@@ -346,7 +344,7 @@ export class DiskTier {
       case 'cancelled':
         break;
       default:
-        this.#breaker.failed(nowMs, 'read');
+        this.#health.failed('read-error', '', this.#options.now());
     }
     if (event.status !== 'ok' && !restore.failed) this.#giveUp(restore);
     if (restore.tickets.size > 0) return;
@@ -454,7 +452,7 @@ export class DiskTier {
     };
     return {
       tier,
-      bytesWrittenToday: this.#budget.writtenToday(nowMs),
+      bytesWrittenToday: this.#budget.spentBytes(nowMs),
       dailyWriteBudgetBytes: this.#options.writeBudgetBytes,
       quarantined: Math.max(store.quarantined, this.#counts.quarantined),
       ioQueued: store.ioQueued,
@@ -518,13 +516,14 @@ export class DiskTier {
       case 'lost':
         this.#undurable = this.#undurable.filter(({ id }) => id !== event.id);
         for (const { key } of this.#removed(this.index.remove(event.id, 'evicted'))) this.#rememberNotStored(key);
-        this.#breaker.failed(this.#options.now(), 'write');
+        this.#health.failed('write-error', 'the disk lost what it had taken', this.#options.now());
         return;
       case 'read':
         this.#readEnded(event);
         return;
       case 'moved':
         this.index.moved(event.id, event.region);
+        this.#budget.spend(this.index.get(event.id)?.storedBytes ?? 0, this.#options.wallNow());
         return;
       case 'sealed':
         this.#reclaimer.sealed(event.region);
@@ -541,7 +540,7 @@ export class DiskTier {
         return;
       case 'health':
         this.#isFull = event.status === 'no-space';
-        this.#storeProblem = event.status === 'ok' ? '' : event.text;
+        this.#health.writes(event.status, event.text);
         return;
     }
   }

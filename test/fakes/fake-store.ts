@@ -1,82 +1,422 @@
-// A KvStore over a list of records in memory: recovers them, verifies them as it is told, destroys them for good.
+// A KvStore in memory: regions, sealing, reclaim, destruction, group commit, restart, and seeded failures and delays.
+// No payload is kept, only what a record's header says. Commands end when their delay is over, or all at once by
+// settle(). Same seed, same commands, same events.
 
-import type { KvStore, RecordInfo, StoreEvent, StoreStats, StoreStatus } from '../../src/kv/store.js';
+import type {
+  HashKey,
+  KvStore,
+  NewRecord,
+  Payload,
+  RecordInfo,
+  StoredPoint,
+  StoredSegment,
+  StoreEvent,
+  StoreStats,
+  StoreStatus,
+} from '../../src/kv/store.js';
 
-const never = (): never => {
-  throw new Error('nobody should write here');
-};
+export interface FakeStoreOptions {
+  /** Default 1 MiB. */
+  readonly regionBytes?: number;
+  /** Default 16. */
+  readonly regions?: number;
+  /** Payload of a segment's block, and of a point; default 1000 and 4000. */
+  readonly blockBytes?: number;
+  readonly pointBytes?: number;
+  /** Header and padding are counted as this; default 4096. */
+  readonly headerBytes?: number;
+  readonly seed?: number;
+  /** How long a command takes, at least and at most; null: until settle(). Default 0 to 0: the next turn. */
+  readonly delayMs?: readonly [number, number] | null;
+  /** Probabilities that a command ends with that status, or that a written record is lost. */
+  readonly faults?: Partial<Record<FakeFault, number>>;
+  /** What is written becomes durable at once, or only by flush(), so that a crash can lose it. Default 'each'. */
+  readonly commit?: 'each' | 'flush';
+  /** Wall clock for createdMs. */
+  readonly now?: () => number;
+}
+
+export type FakeFault = 'write-error' | 'read-error' | 'corrupt' | 'lost' | 'reclaim-error' | 'destroy-error';
+
+type RegionState = 'free' | 'open' | 'sealed';
+type RegionClass = 'segment' | 'point' | 'reinserted';
+
+interface Region {
+  state: RegionState;
+  usedBytes: number;
+}
+
+interface Command {
+  /** null: not a read, so it cannot be cancelled. */
+  readonly ticket: number | null;
+  readonly dueMs: number;
+  readonly run: () => void;
+}
 
 export class FakeStore implements KvStore {
-  onWake: () => void = () => {};
-  readonly secret = new Uint8Array(32);
+  onWake = (): void => {};
+  readonly secret: Uint8Array;
   readonly directory = '/fake/kv';
   readonly backend = 'pool';
-  readonly remark = 'io_uring is not permitted here';
-  readonly destroyed: number[] = [];
-  /** By id; 'ok' where nothing is said. */
-  readonly verdicts = new Map<number, StoreStatus>();
-  destroyStatus: StoreStatus = 'ok';
-  isClosed = false;
-  /** verify() calls that have not been answered, at most. */
-  numVerifyingMax = 0;
-  #numVerifying = 0;
-  #events: StoreEvent[];
+  readonly remark = 'a fake';
+  /** While true nothing ends, as on a disk that hangs; cancel still works. */
+  hangs = false;
+  /** What every write ends with while it is not 'ok'. */
+  health: StoreStatus = 'ok';
+  /** Ids in the order in which they were read and written. */
+  readonly readIds: number[] = [];
+  readonly writtenIds: number[] = [];
 
-  constructor(
-    readonly records: readonly RecordInfo[],
-    private readonly damaged = 0,
-  ) {
-    // Half of it before anybody listens, half later.
-    const half = records.length >> 1;
-    this.#events = records.slice(0, half).map((record) => ({ t: 'recovered', record }));
-    setImmediate(() =>
-      this.#push(...records.slice(half).map((record): StoreEvent => ({ t: 'recovered', record })), {
-        t: 'recovery-done',
-        damaged: this.damaged,
-      }),
-    );
+  readonly #options: Required<FakeStoreOptions>;
+  readonly #records = new Map<number, RecordInfo>();
+  readonly #regions: Region[];
+  readonly #open = new Map<RegionClass, number>();
+  readonly #sealOrder: number[] = [];
+  readonly #forced = new Map<FakeFault, number>();
+  #random: () => number;
+  #commands: Command[] = [];
+  #events: StoreEvent[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #wakeDue = false;
+  #isClosed = false;
+  #lastWriteDueMs = 0;
+  #queuedBytes = 0;
+  #lastId = 0;
+  #durableId = 0;
+  #numPoints = 0;
+  #bytes = { appended: 0, reinserted: 0, read: 0 };
+  #quarantined = 0;
+  #numFaults = 0;
+
+  constructor(options: FakeStoreOptions = {}) {
+    this.#options = {
+      regionBytes: 1 << 20,
+      regions: 16,
+      blockBytes: 1000,
+      pointBytes: 4000,
+      headerBytes: 4096,
+      seed: 1,
+      delayMs: [0, 0],
+      faults: {},
+      commit: 'each',
+      now: Date.now,
+      ...options,
+    };
+    this.#random = seeded(this.#options.seed);
+    this.secret = Uint8Array.from({ length: 32 }, () => Math.floor(this.#random() * 256));
+    this.#regions = Array.from({ length: this.#options.regions }, () => ({ state: 'free', usedBytes: 0 }));
   }
 
   drain(): StoreEvent[] {
-    return this.#events.splice(0);
+    const events = this.#events;
+    this.#events = [];
+    return events;
   }
 
-  verify(ticket: number, id: number): void {
-    this.numVerifyingMax = Math.max(this.numVerifyingMax, ++this.#numVerifying);
-    setImmediate(() => {
-      this.#numVerifying -= 1;
-      this.#push({ t: 'read', ticket, status: this.verdicts.get(id) ?? 'ok', bytes: 1, point: null });
+  append(ticket: number, record: NewRecord, payload: Payload): void {
+    const payloadBytes = this.#payloadBytes(record);
+    const blocks = payload.t === 'slots' ? payload.slots.length : 0;
+    if (record.kind === 'segment' ? blocks !== record.blocks.length : payload.t !== 'point')
+      throw new Error(`append: a ${record.kind} with a payload of ${payload.t}, ${blocks} blocks`);
+    this.#queuedBytes += payloadBytes;
+    this.#writes(() => {
+      this.#queuedBytes -= payloadBytes;
+      const storedBytes = payloadBytes + this.#options.headerBytes;
+      const problem = this.#writeProblem('write-error');
+      const region = problem === 'ok' ? this.#room(record.kind, storedBytes) : null;
+      if (region === null) {
+        this.#emit({ t: 'written', ticket, status: problem === 'ok' ? 'no-space' : problem, record: null });
+        return;
+      }
+      const id = ++this.#lastId;
+      const written = { ...record, id, region, storedBytes, payloadBytes, createdMs: this.#options.now() };
+      this.#records.set(id, written);
+      this.#bytes.appended += storedBytes;
+      this.writtenIds.push(id);
+      this.#emit({ t: 'written', ticket, status: 'ok', record: written });
+      if (this.#happens('lost')) {
+        this.#records.delete(id);
+        this.#emit({ t: 'lost', id });
+      }
+      if (this.#options.commit === 'each') this.#commits();
+    });
+  }
+
+  readBlocks(ticket: number, { id, key }: StoredSegment, skip: number, slots: readonly number[]): void {
+    this.#reads(ticket, id, key, (record) => {
+      if (record.kind !== 'segment' || skip + slots.length > record.blocks.length)
+        throw new Error(`readBlocks: blocks ${skip} + ${slots.length} of record ${id}`);
+      return { bytes: slots.length * this.#options.blockBytes, point: null };
+    });
+  }
+
+  readPoint(ticket: number, { id, key }: StoredPoint): void {
+    this.#reads(ticket, id, key, (record) => {
+      if (record.kind !== 'point') throw new Error(`readPoint: record ${id} is a ${record.kind}`);
+      return { bytes: record.payloadBytes, point: ++this.#numPoints };
+    });
+  }
+
+  verify(ticket: number, { id, key }: Pick<RecordInfo, 'id' | 'key' | 'payloadBytes'>): void {
+    this.#reads(ticket, id, key, (record) => ({ bytes: record.payloadBytes, point: null }));
+  }
+
+  cancel(ticket: number): void {
+    const waiting = this.#commands.findIndex((command) => command.ticket === ticket);
+    if (waiting < 0) return;
+    this.#commands.splice(waiting, 1);
+    this.#emit({ t: 'read', ticket, status: 'cancelled', bytes: 0, point: null });
+  }
+
+  reclaim(ticket: number, region: number, keep: readonly number[]): void {
+    this.#writes(() => {
+      const end = (status: StoreStatus): void => this.#emit({ t: 'reclaimed', ticket, status, region });
+      if (this.#regions[region]?.state !== 'sealed') throw new Error(`reclaim: region ${region} is not sealed`);
+      const problem = this.#writeProblem('reclaim-error');
+      if (problem !== 'ok') return end(problem);
+      const kept = keep.flatMap((id) => this.#records.get(id) ?? []);
+      if (kept.some((record) => record.region !== region)) throw new Error('reclaim: keeps what lies elsewhere');
+      if (!this.#hasRoom('reinserted', kept)) return end('no-space');
+      for (const record of kept) {
+        const to = this.#room('reinserted', record.storedBytes) as number;
+        this.#records.set(record.id, { ...record, region: to });
+        this.#bytes.reinserted += record.storedBytes;
+        this.#emit({ t: 'moved', id: record.id, region: to });
+      }
+      for (const record of this.#in(region)) this.#records.delete(record.id);
+      this.#regions[region] = { state: 'free', usedBytes: 0 };
+      this.#sealOrder.splice(this.#sealOrder.indexOf(region), 1);
+      end('ok');
     });
   }
 
   destroy(ticket: number, ids: readonly number[]): void {
-    if (this.destroyStatus === 'ok') this.destroyed.push(...ids);
-    setImmediate(() => this.#push({ t: 'destroyed', ticket, status: this.destroyStatus }));
+    this.#writes(() => {
+      for (const id of ids) this.#records.delete(id);
+      this.#emit({ t: 'destroyed', ticket, status: this.#writeProblem('destroy-error') });
+    });
+  }
+
+  flush(): void {
+    this.#writes(() => this.#commits());
   }
 
   stats(): StoreStats {
-    const usedBytes = this.records.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
+    const count = (state: RegionState): number => this.#regions.filter((region) => region.state === state).length;
+    const { regionBytes, regions } = this.#options;
     return {
-      ...{ regionsTotal: 8, regionsFree: 5, regionsOpen: 1, regionsSealed: 2, regionsLimit: 8, regionBytes: 2 ** 25 },
-      ...{ usedBytes, liveBytes: usedBytes, records: this.records.length, queuedBytes: 0, bytesAppended: 0 },
-      ...{ bytesReinserted: 0, bytesMetadata: 0, bytesRead: 0, quarantined: 0, readP99Us: 0, ioQueued: 0 },
-      ...{ recovering: false, faults: 0 },
+      regionsTotal: regions,
+      regionsFree: count('free'),
+      regionsOpen: count('open'),
+      regionsSealed: count('sealed'),
+      regionsLimit: regions,
+      regionBytes,
+      usedBytes: regionBytes * regions,
+      liveBytes: [...this.#records.values()].reduce((sum, record) => sum + record.storedBytes, 0),
+      records: this.#records.size,
+      queuedBytes: this.#queuedBytes,
+      bytesAppended: this.#bytes.appended,
+      bytesReinserted: this.#bytes.reinserted,
+      bytesMetadata: 0,
+      bytesRead: this.#bytes.read,
+      quarantined: this.#quarantined,
+      readP99Us: 0,
+      ioQueued: this.#commands.length,
+      recovering: false,
+      faults: this.#numFaults,
     };
   }
 
-  async close(): Promise<void> {
-    this.isClosed = true;
+  close(): Promise<void> {
+    this.settle();
+    this.#isClosed = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    return Promise.resolve();
   }
 
-  append = never;
-  readBlocks = never;
-  readPoint = never;
-  cancel = never;
-  reclaim = never;
-  flush = never;
-
-  #push(...events: StoreEvent[]): void {
-    this.#events.push(...events);
-    this.onWake();
+  /** Everything that waits ends now, in order; onWake is called later, as always. */
+  settle(): void {
+    while (!this.hangs && this.#commands.length > 0) this.#commands.shift()?.run();
   }
+
+  /** The next so many commands of that kind end badly, whatever the probabilities. */
+  failNext(fault: FakeFault, times = 1): void {
+    this.#forced.set(fault, (this.#forced.get(fault) ?? 0) + times);
+  }
+
+  /** What the store would report by itself: that its disk is ill, or well again. */
+  reportHealth(status: StoreStatus, text: string): void {
+    this.health = status;
+    this.#emit({ t: 'health', status, text });
+  }
+
+  /** The same directory opened again after a clean end ('close') or a crash, which loses what was not durable. */
+  reopened(how: 'close' | 'crash', options: Omit<FakeStoreOptions, 'regionBytes' | 'regions'> = {}): FakeStore {
+    const next = new FakeStore({ ...this.#options, ...options });
+    next.secret.set(this.secret);
+    for (const record of this.#records.values())
+      if (how === 'close' || record.id <= this.#durableId) next.#records.set(record.id, record);
+    next.#lastId = this.#lastId;
+    next.#durableId = this.#lastId;
+    next.#regions.splice(0, Infinity, ...this.#regions.map((region) => ({ ...region })));
+    next.#sealOrder.push(...this.#sealOrder);
+    const found = [...next.#records.values()].sort(() => next.#random() - 0.5);
+    for (const record of found) next.#emit({ t: 'recovered', record });
+    for (const [region, { state }] of next.#regions.entries()) if (state === 'open') next.#sealOrder.push(region);
+    for (const region of next.#sealOrder) {
+      (next.#regions[region] as Region).state = 'sealed';
+      next.#emit({ t: 'sealed', region });
+    }
+    next.#emit({ t: 'recovery-done', damaged: 0 });
+    return next;
+  }
+
+  /** What lies there now. */
+  records(): readonly RecordInfo[] {
+    return [...this.#records.values()];
+  }
+
+  #payloadBytes(record: NewRecord): number {
+    return record.kind === 'point' ? this.#options.pointBytes : record.blocks.length * this.#options.blockBytes;
+  }
+
+  #reads(
+    ticket: number,
+    id: number,
+    key: HashKey,
+    read: (record: RecordInfo) => { bytes: number; point: number | null },
+  ): void {
+    const end = (status: StoreStatus, bytes = 0, point: number | null = null): void =>
+      this.#emit({ t: 'read', ticket, status, bytes, point });
+    this.#later(ticket, this.#delay(), () => {
+      const record = this.#records.get(id);
+      if (!record) return end('not-found');
+      if (this.#happens('read-error')) return end('io-error');
+      if (record.key !== key || this.#happens('corrupt')) {
+        this.#records.delete(id);
+        this.#quarantined++;
+        return end('corrupt');
+      }
+      const { bytes, point } = read(record);
+      this.readIds.push(id);
+      this.#bytes.read += bytes;
+      end('ok', bytes, point);
+    });
+  }
+
+  /** Writes end in the order in which they came. */
+  #writes(run: () => void): void {
+    this.#lastWriteDueMs = Math.max(this.#lastWriteDueMs, this.#delay());
+    this.#later(null, this.#lastWriteDueMs, run);
+  }
+
+  #delay(): number {
+    const [least, most] = this.#options.delayMs ?? [0, 0];
+    return performance.now() + least + this.#random() * (most - least);
+  }
+
+  #later(ticket: number | null, dueMs: number, run: () => void): void {
+    if (this.#isClosed) throw new Error('the store is closed');
+    const before = this.#commands.findIndex((command) => command.dueMs > dueMs);
+    this.#commands.splice(before < 0 ? this.#commands.length : before, 0, { ticket, dueMs, run });
+    this.#arm();
+  }
+
+  #arm(): void {
+    const next = this.#commands[0];
+    if (!next || this.#options.delayMs === null || this.#isClosed) return;
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        while (!this.hangs && (this.#commands[0]?.dueMs ?? Infinity) <= performance.now())
+          this.#commands.shift()?.run();
+        this.#arm();
+      },
+      // A disk that hangs is looked at again now and then.
+      this.hangs ? 5 : Math.max(0, next.dueMs - performance.now()),
+    );
+    this.#timer.unref();
+  }
+
+  #emit(event: StoreEvent): void {
+    this.#events.push(event);
+    if (this.#wakeDue) return;
+    this.#wakeDue = true;
+    setImmediate(() => {
+      this.#wakeDue = false;
+      if (!this.#isClosed && this.#events.length > 0) this.onWake();
+    });
+  }
+
+  /** One 'durable' for all that was written before it. */
+  #commits(): void {
+    if (this.#durableId === this.#lastId) return;
+    this.#durableId = this.#lastId;
+    this.#emit({ t: 'durable', upTo: this.#lastId });
+  }
+
+  #happens(fault: FakeFault): boolean {
+    const forced = this.#forced.get(fault) ?? 0;
+    if (forced > 0) this.#forced.set(fault, forced - 1);
+    const probability = this.#options.faults[fault] ?? 0;
+    const happens = forced > 0 || (probability > 0 && this.#random() < probability);
+    if (happens) this.#numFaults++;
+    return happens;
+  }
+
+  #writeProblem(fault: FakeFault): StoreStatus {
+    return this.#happens(fault) ? 'io-error' : this.health;
+  }
+
+  /** A region of this class with room; seals the one that has none and opens a free one; null: there is none. */
+  #room(kind: RegionClass, bytes: number): number | null {
+    if (bytes > this.#options.regionBytes) throw new Error(`a record of ${bytes} bytes fits no region`);
+    let open = this.#open.get(kind);
+    if (open !== undefined && (this.#regions[open] as Region).usedBytes + bytes > this.#options.regionBytes) {
+      (this.#regions[open] as Region).state = 'sealed';
+      this.#sealOrder.push(open);
+      this.#open.delete(kind);
+      this.#emit({ t: 'sealed', region: open });
+      open = undefined;
+    }
+    if (open === undefined) {
+      open = this.#regions.findIndex(({ state }) => state === 'free');
+      if (open < 0) return null;
+      this.#regions[open] = { state: 'open', usedBytes: 0 };
+      this.#open.set(kind, open);
+    }
+    (this.#regions[open] as Region).usedBytes += bytes;
+    return open;
+  }
+
+  #hasRoom(kind: RegionClass, records: readonly RecordInfo[]): boolean {
+    const { regionBytes } = this.#options;
+    const open = this.#open.get(kind);
+    let left = open === undefined ? 0 : regionBytes - (this.#regions[open] as Region).usedBytes;
+    let free = this.#regions.filter(({ state }) => state === 'free').length;
+    for (const { storedBytes } of records) {
+      if (storedBytes > left) {
+        if (free-- === 0) return false;
+        left = regionBytes;
+      }
+      left -= storedBytes;
+    }
+    return true;
+  }
+
+  #in(region: number): RecordInfo[] {
+    return [...this.#records.values()].filter((record) => record.region === region);
+  }
+}
+
+/** Mulberry32. */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
 }

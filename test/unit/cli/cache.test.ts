@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { registerCache } from '../../../src/cli/cache.js';
 import { exitCodeOf, UnavailableError } from '../../../src/cli/format.js';
 import type { RecordInfo } from '../../../src/kv/store.js';
-import { FakeStore } from '../../fakes/fake-store.js';
+import { RecordedStore } from '../../fakes/recorded-store.js';
 
 const key = (name: string) => name.padEnd(32, '\0');
 const prefixId = (name: string) => Buffer.from(key(name), 'latin1').toString('hex');
@@ -54,7 +54,7 @@ beforeEach(() => {
 });
 afterEach(() => void vi.restoreAllMocks());
 
-async function run(store: FakeStore, ...argv: string[]): Promise<{ code: number; message: string; opened: unknown[] }> {
+async function run(store: RecordedStore, ...argv: string[]): Promise<{ code: number; message: string; opened: unknown[] }> {
   const opened: unknown[] = [];
   const program = new Command('nandu').exitOverride().configureOutput({ writeErr: () => {} });
   registerCache(program, async (directory, isReadOnly) => {
@@ -74,7 +74,7 @@ async function run(store: FakeStore, ...argv: string[]): Promise<{ code: number;
 const json = () => JSON.parse(printed.join('\n'));
 
 test('stats counts what lies there, after the whole index was read', async () => {
-  const store = new FakeStore(tree().all, 2);
+  const store = new RecordedStore(tree().all, 2);
   expect(await run(store, 'stats', '--json', '--kv-dir', '/somewhere')).toMatchObject({
     code: 0,
     opened: [['/somewhere', true]],
@@ -84,16 +84,16 @@ test('stats counts what lies there, after the whole index was read', async () =>
     ...{ identities: 1, damaged: 2, regions: { total: 8, free: 5, open: 1, sealed: 2 } },
   });
   expect(store.isClosed).toBe(true);
-  await run(new FakeStore(tree().all), 'stats');
+  await run(new RecordedStore(tree().all), 'stats');
   expect(printed.join('\n')).toContain('pool (io_uring is not permitted here)');
 });
 
 test('ls shows the newest first, with the prefix_id that a purge takes', async () => {
   const { all } = tree();
-  await run(new FakeStore(all), 'ls', '--json', '--limit', '2');
+  await run(new RecordedStore(all), 'ls', '--json', '--limit', '2');
   expect(json().map(({ prefix_id }: { prefix_id: string }) => prefix_id)).toEqual([prefixId('b5'), prefixId('a6')]);
   printed = [];
-  await run(new FakeStore(all), 'ls', '--limit', '0');
+  await run(new RecordedStore(all), 'ls', '--limit', '0');
   const lines = (printed[0] as string).split('\n');
   expect(lines.length).toBe(8);
   expect(printed[0]).toContain(prefixId('a4'));
@@ -102,14 +102,14 @@ test('ls shows the newest first, with the prefix_id that a purge takes', async (
 
 describe('verify', () => {
   test('of a sound directory says so, a few records at a time', async () => {
-    const store = new FakeStore(tree().all);
+    const store = new RecordedStore(tree().all);
     expect(await run(store, 'verify')).toMatchObject({ code: 0 });
     expect(printed).toEqual(['7 of 7 records are good']);
     expect(store.numVerifyingMax).toBe(4);
   });
 
   test('of a damaged one names how many records of which kind, and exits 74', async () => {
-    const store = new FakeStore(tree().all, 3);
+    const store = new RecordedStore(tree().all, 3);
     store.verdicts.set(1, 'corrupt').set(2, 'io-error').set(3, 'corrupt');
     const { code, message } = await run(store, 'verify');
     expect([code, message]).toEqual([
@@ -123,7 +123,7 @@ describe('verify', () => {
 
 describe('purge', () => {
   const purged = async (...argv: string[]) => {
-    const store = new FakeStore(tree().all);
+    const store = new RecordedStore(tree().all);
     const { code, message, opened } = await run(store, 'purge', ...argv);
     expect([code, message]).toEqual([0, '']);
     return { ids: store.destroyed.sort((a, b) => a - b), opened };
@@ -147,7 +147,7 @@ describe('purge', () => {
 
   test('by age takes what was written before', async () => {
     const { all } = tree();
-    const store = new FakeStore(all.map((record) => (record.id <= 2 ? record : { ...record, createdMs: Date.now() })));
+    const store = new RecordedStore(all.map((record) => (record.id <= 2 ? record : { ...record, createdMs: Date.now() })));
     await run(store, 'purge', '--older-than', '1d');
     expect(store.destroyed.sort()).toEqual([1, 2]);
   });
@@ -160,7 +160,7 @@ describe('purge', () => {
   });
 
   test('that the disk refuses is not reported as done', async () => {
-    const store = new FakeStore(tree().all);
+    const store = new RecordedStore(tree().all);
     store.destroyStatus = 'io-error';
     expect(await run(store, 'purge', '--all')).toMatchObject({
       code: 74,
@@ -175,12 +175,12 @@ describe('purge', () => {
     [['--all', '--prefix', 'ab'.repeat(32)], 'give either --all or --prefix'],
     [['--prefix', 'xyz'], '--prefix must be 64 hexadecimal digits'],
   ])('with %j is wrong use', async (argv, message) => {
-    const { code, message: said, opened } = await run(new FakeStore([]), 'purge', ...argv);
+    const { code, message: said, opened } = await run(new RecordedStore([]), 'purge', ...argv);
     expect([code, said, opened]).toEqual([64, message, []]);
   });
 
   test('of an age that is none is wrong use', async () => {
-    expect(await run(new FakeStore([]), 'purge', '--older-than', 'soon')).toMatchObject({ code: 64 });
+    expect(await run(new RecordedStore([]), 'purge', '--older-than', 'soon')).toMatchObject({ code: 64 });
   });
 });
 

@@ -9,14 +9,14 @@ export const IDENTITY = 'i'.repeat(16);
 export const SCOPE = 's'.repeat(16);
 
 export function root(identity = IDENTITY, scope = SCOPE): HashKey {
-  return createHash('sha256').update(`${identity}/${scope}`).digest('latin1');
+  return createHash('sha256').update(`${identity}/${scope}`).digest('binary');
 }
 
 /** Chain hashes at the end of each letter. */
 export function chain(prompt: string, from = root()): HashKey[] {
   let last = from;
   return [...prompt].map((letter) => {
-    last = createHash('sha256').update(last, 'latin1').update(letter).digest('latin1');
+    last = createHash('sha256').update(last, 'latin1').update(letter).digest('binary');
     return last;
   });
 }

@@ -1,0 +1,183 @@
+// Which region of the disk is emptied next, and what of it is written again: first in, first out, and every record
+// that was hit since it was last written survives, all of them, however many. That equals LRU on real traces and writes
+// only in sequence (../shared/design/kv-store.md 2.4, 3.3). Decides and keeps the index in step; the store does the work.
+//
+//   sealed ──oldest, two free ones are lacking──▶ kept records copied, the others forgotten ──▶ free
+
+import type { DiskIndex, IndexedRecord } from './disk-index.js';
+import type { StoreStats, StoreStatus } from './store.js';
+
+/** Free regions that are always ready: one takes what is written, one what is kept of the next region. */
+const KEEP_FREE_REGIONS = 2;
+/** So many regions in a row that free less than a tenth mean that the disk is too small for what is in use ... */
+const FUTILE_REGIONS = 8;
+const FUTILE_SHARE = 0.1;
+/** ... and a segment with more records than this behind it counts as in use without a look at each of them. */
+const MAX_LOOKED_AT = 4096;
+
+type Room = Pick<StoreStats, 'regionsFree' | 'regionsTotal' | 'regionsLimit' | 'regionBytes'>;
+
+export interface ReclaimPlan {
+  readonly region: number;
+  /** Parents before what hangs on them, each chain in one piece. */
+  readonly keep: readonly number[];
+  /** Left the index just now. */
+  readonly dropped: readonly IndexedRecord[];
+}
+
+export interface ReclaimCounts {
+  readonly regions: number;
+  readonly keptBytes: number;
+  /** Regions dropped although they were in use, because nothing else would have made room: the disk is too small. */
+  readonly forcedRegions: number;
+}
+
+/** What pins may hold together: with more, nothing else could live on the disk. */
+export function maxPinnedBytes(room: Pick<StoreStats, 'regionsLimit' | 'regionBytes'>): number {
+  return Math.floor(room.regionsLimit / 2) * room.regionBytes;
+}
+
+export class Reclaimer {
+  readonly #index: DiskIndex;
+  /** Sealed regions, the oldest first. */
+  readonly #sealed = new Set<number>();
+  readonly #readers = new Map<number, number>();
+  #underWay: ReclaimPlan | null = null;
+  #futileInARow = 0;
+  #counts = { regions: 0, keptBytes: 0, forcedRegions: 0 };
+
+  constructor(index: DiskIndex) {
+    this.#index = index;
+  }
+
+  sealed(region: number): void {
+    this.#sealed.delete(region);
+    this.#sealed.add(region);
+  }
+
+  /** Recovery is done. Regions of which nobody said when they were sealed are older than the others; ids tell their order. */
+  recovered(): void {
+    const newest = new Map<number, number>();
+    for (const { region, id } of this.#index.records())
+      if (!this.#sealed.has(region)) newest.set(region, Math.max(id, newest.get(region) ?? 0));
+    const later = [...this.#sealed];
+    this.#sealed.clear();
+    for (const [region] of [...newest].sort((a, b) => a[1] - b[1])) this.#sealed.add(region);
+    for (const region of later) this.#sealed.add(region);
+  }
+
+  /** A region that is read is left alone until as many reads have ended as began. */
+  readBegins(region: number): void {
+    this.#readers.set(region, (this.#readers.get(region) ?? 0) + 1);
+  }
+
+  readEnds(region: number): void {
+    const readers = (this.#readers.get(region) ?? 0) - 1;
+    if (readers > 0) this.#readers.set(region, readers);
+    else this.#readers.delete(region);
+  }
+
+  /**
+   * The next region to reclaim; null: enough are free, one is under way, or none can be taken now. What is not kept has
+   * left the index when this returns. Every plan is to be followed by `done`.
+   * @param canGrow whether the file system would give another region, within the quota.
+   */
+  next(room: Room, canGrow: boolean, nowMs: number): ReclaimPlan | null {
+    const growable = canGrow ? Math.max(0, room.regionsLimit - room.regionsTotal) : 0;
+    if (this.#underWay || room.regionsFree + growable >= KEEP_FREE_REGIONS) return null;
+    const pinned = this.#index.pinned(nowMs);
+    const isForced = this.#futileInARow >= FUTILE_REGIONS;
+    const region = isForced ? this.#leastMissed(pinned) : this.#oldest();
+    if (region === null) return null;
+
+    const records = this.#index.inRegion(region);
+    const kept = records.filter((record) => pinned.has(record.id) || (!isForced && this.#isInUse(record)));
+    const keptIds = new Set(kept.map(({ id }) => id));
+    const dropped = records.filter(({ id }) => !keptIds.has(id)).flatMap(({ id }) => this.#index.remove(id, 'evicted'));
+    // A forced drop can take the ground from under records of this very region.
+    const keep = this.#inChains(kept.filter(({ id }) => this.#index.get(id) !== null));
+    for (const { id } of keep) this.#index.setHit(id, false);
+
+    const keptBytes = keep.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
+    const isFutile = room.regionBytes - keptBytes < FUTILE_SHARE * room.regionBytes;
+    // After a forced drop one more futile region is enough for the next: else most of the disk's time went in copies.
+    if (isForced) this.#futileInARow = FUTILE_REGIONS - 1;
+    else this.#futileInARow = isFutile ? this.#futileInARow + 1 : 0;
+    this.#counts.regions++;
+    this.#counts.keptBytes += keptBytes;
+    if (isForced && dropped.some(({ isHit }) => isHit)) this.#counts.forcedRegions++;
+    this.#underWay = { region, keep: keep.map(({ id }) => id), dropped };
+    return this.#underWay;
+  }
+
+  /** The store is through with the plan. After a failure the region is sealed as before, with what was to be kept. */
+  done(status: StoreStatus): void {
+    const plan = this.#underWay;
+    if (!plan) return;
+    this.#underWay = null;
+    if (status === 'ok') {
+      this.#sealed.delete(plan.region);
+      return;
+    }
+    for (const id of plan.keep) this.#index.setHit(id, true);
+    // Behind the others, so that one region that cannot be read does not stop all reclaim.
+    this.sealed(plan.region);
+    // What was to be kept had nowhere to go: now something has to leave.
+    if (status === 'no-space') this.#futileInARow = FUTILE_REGIONS;
+  }
+
+  counts(): ReclaimCounts {
+    return { ...this.#counts };
+  }
+
+  get sealedRegions(): number {
+    return this.#sealed.size;
+  }
+
+  #oldest(): number | null {
+    for (const region of this.#sealed) if (!this.#readers.has(region)) return region;
+    return null;
+  }
+
+  /** The region whose last use lies furthest back; one with pinned records only when there is no other. */
+  #leastMissed(pinned: ReadonlySet<number>): number | null {
+    this.#index.ageParents();
+    const lastUse = new Map<number, number>();
+    for (const { id, region, lastUsedMs } of this.#index.records()) {
+      const used = pinned.has(id) ? Number.POSITIVE_INFINITY : lastUsedMs;
+      lastUse.set(region, Math.max(used, lastUse.get(region) ?? 0));
+    }
+    let least: number | null = null;
+    for (const region of this.#sealed) {
+      if (this.#readers.has(region)) continue;
+      if (least === null || (lastUse.get(region) ?? 0) < (lastUse.get(least) ?? 0)) least = region;
+    }
+    return least;
+  }
+
+  /** Hit, or something that hangs on it was: a parent never leaves before a child that is in use. */
+  #isInUse(record: IndexedRecord): boolean {
+    const looking = [record];
+    for (let looked = 0; looked < looking.length; looked++) {
+      const next = looking[looked] as IndexedRecord;
+      if (next.isHit || looked >= MAX_LOOKED_AT) return true;
+      looking.push(...this.#index.hangingOn(next));
+    }
+    return false;
+  }
+
+  #inChains(kept: readonly IndexedRecord[]): IndexedRecord[] {
+    const left = new Set(kept);
+    const ordered: IndexedRecord[] = [];
+    const follow = (record: IndexedRecord): void => {
+      const waiting = [record];
+      for (let next = waiting.pop(); next; next = waiting.pop()) {
+        if (!left.delete(next)) continue;
+        ordered.push(next);
+        waiting.push(...this.#index.hangingOn(next).filter((child) => left.has(child)));
+      }
+    };
+    for (const record of [...kept].sort((a, b) => a.fromBlock - b.fromBlock || a.id - b.id)) follow(record);
+    return ordered;
+  }
+}
