@@ -13,6 +13,8 @@
       "native/model/moe.cc", "native/model/rope.cc", "native/model/state.cc", "native/model/weights.cc",
       "native/parallel/workers.cc",
       "native/quant/dequant.cc",
+      "native/store/append.cc", "native/store/checksum.cc", "native/store/directory.cc", "native/store/read.cc",
+      "native/store/reclaim.cc", "native/store/record.cc", "native/store/recovery.cc", "native/store/store.cc",
       "native/synth/synth.cc"
     ]
   },

@@ -1,0 +1,211 @@
+// Finding again what lies there, in small steps between commands: for 64 regions at a time their slots of the index and
+// their headers; regions whose slot does not fit their header are walked. The same record in two regions (moved, then
+// crashed) counts once: the original, which was durable before the copy was begun.
+#include <algorithm>
+#include <cstring>
+
+#include "store_impl.h"
+
+namespace nandu {
+namespace {
+
+constexpr uint32_t kBatchRegions = 64;  // 1 MiB of slots
+// What a walk reads at a time: the largest header and the next one with it, without reading much of a payload.
+constexpr uint32_t kWalkBytes = 2 * kMaxHeaderBytes;
+// A read that fails at start is tried again once; a bad sector stays bad.
+constexpr uint32_t kReadTries = 2;
+
+}  // namespace
+
+void StoreImpl::recover() {
+  num_found_ = static_cast<uint32_t>(
+      std::min<uint64_t>(io_->file_bytes(directory_.data_file) / directory_.region_bytes, directory_.regions_limit));
+  regions_.resize(num_found_);
+  if (options_.read_only) return recover_batch(0);
+  // What a killed process had written lies in the page cache only: it must be durable before it is called so.
+  sync([this](bool) { recover_batch(0); });
+}
+
+void StoreImpl::recover_batch(uint32_t first) {
+  if (aborted_) return;
+  const uint32_t in_file = std::min<uint32_t>(num_found_, first + kBatchRegions);
+  if (first >= in_file) return recover_walks();
+  struct Batch {
+    Bounce headers, slots;
+    std::vector<bool> has_header;
+    uint32_t num_slots = 0, pending = 0;
+  };
+  const uint32_t count = in_file - first;
+  const auto batch = std::make_shared<Batch>();
+  batch->headers = make_buffer(uint64_t{count} * kPageBytes);
+  batch->slots = make_buffer(uint64_t{count} * kSlotBytes);
+  batch->has_header.resize(count);
+  batch->pending = count + 1;
+  const auto ended = [this, batch, first, count] {
+    if (--batch->pending > 0 || aborted_) return;
+    for (uint32_t i = 0; i < count; i++)
+      recover_region(first + i, batch->has_header[i] ? batch->headers.get() + uint64_t{i} * kPageBytes : nullptr,
+                     i < batch->num_slots ? batch->slots.get() + uint64_t{i} * kSlotBytes : nullptr);
+    recover_batch(first + count);
+  };
+  const uint64_t index_slots = io_->file_bytes(directory_.index_file) / kSlotBytes;
+  const auto slots = static_cast<uint32_t>(index_slots > first ? std::min<uint64_t>(index_slots - first, count) : 0);
+  if (slots == 0) {
+    batch->pending--;
+  } else {
+    transfer(IoOp::kRead, IoClass::kPrefetch, directory_.index_file, uint64_t{first} * kSlotBytes, batch->slots.get(),
+             slots * kSlotBytes, 0, [batch, slots, ended](int32_t result) {
+               if (result == 0) batch->num_slots = slots;
+               ended();
+             });
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    read_again(region_offset(first + i), batch->headers.get() + uint64_t{i} * kPageBytes, kPageBytes, kReadTries,
+               [batch, i, ended](int32_t result) {
+                 batch->has_header[i] = result == 0;
+                 ended();
+               });
+  }
+}
+
+void StoreImpl::read_again(uint64_t offset, uint8_t* to, uint32_t bytes, uint32_t tries, Then then) {
+  transfer(IoOp::kRead, IoClass::kPrefetch, directory_.data_file, offset, to, bytes, 0,
+           [this, offset, to, bytes, tries, then = std::move(then)](int32_t result) {
+             if (result == 0 || tries == 1) return then(result);
+             read_again(offset, to, bytes, tries - 1, then);
+           });
+}
+
+void StoreImpl::recover_region(uint32_t number, const uint8_t* page, const uint8_t* slot) {
+  Region& region = regions_[number];
+  const auto header = page ? parse_region_header(page) : std::nullopt;
+  const bool ours = header && header->store == directory_.store && header->region == number &&
+                    header->region_bytes == directory_.region_bytes && header->epoch < found_below_;
+  if (!ours) {
+    const bool fresh = page && std::all_of(page, page + kPageBytes, [](uint8_t byte) { return byte == 0; });
+    if (!fresh) return free_damaged(number);
+    region.state = RegionState::kFree;
+    free_.push_back(number);
+    return;
+  }
+  region.epoch = header->epoch;
+  if (header->klass == RegionClass::kNone) {
+    region.state = RegionState::kFree;
+    free_.push_back(number);
+    return;
+  }
+  std::vector<FoundRecord> found;
+  if (!slot || !parse_slot(slot, directory_.store, number, region.epoch, directory_.region_bytes, found)) {
+    walks_.push_back(number);
+    return;
+  }
+  for (FoundRecord& f : found) adopt(std::move(f), false);
+  region.state = RegionState::kSealed;
+  num_sealed_++;
+  settle(number);
+}
+
+void StoreImpl::recover_walks() {
+  if (aborted_) return;
+  batches_ended_ = true;
+  if (!walks_.empty()) return walk(walks_.back(), 1);
+  if (damaged_pending_ > 0) return;  // the last of them comes here again
+  recovering_ = false;
+  banned_.clear();
+  answer(StoreEvent::kRecoveryDone, 0, StoreStatus::kOk, damaged_);
+}
+
+// From this page on: records as they lie one behind the other; behind a damaged header, page by page to the next one of
+// this epoch.
+void StoreImpl::walk(uint32_t number, uint32_t page) {
+  if (aborted_) return;
+  const uint64_t at = uint64_t{page} * kPageBytes;
+  if (at >= directory_.region_bytes) {
+    walks_.pop_back();
+    regions_[number].state = RegionState::kSealed;
+    regions_[number].slot_due = true;
+    num_sealed_++;
+    settle(number);
+    return recover_walks();
+  }
+  const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(kWalkBytes, directory_.region_bytes - at));
+  const Bounce buffer = make_buffer(kWalkBytes);
+  const auto arrived = [this, number, page, bytes, buffer](int32_t result) {
+    Place place{regions_[number].epoch, number, page};
+    const uint32_t end = page + bytes / kPageBytes;
+    while (place.page < end) {
+      const size_t available = uint64_t{end - place.page} * kPageBytes;
+      // A header that reaches beyond what was read is read again from its start.
+      if (available < kMaxHeaderBytes && place.page > page && uint64_t{end} * kPageBytes < directory_.region_bytes)
+        break;
+      FoundRecord found;
+      const uint8_t* from = buffer.get() + uint64_t{place.page - page} * kPageBytes;
+      const HeaderCheck check =
+          result == 0 ? parse_record_header(from, available, directory_.store, place, directory_.region_bytes, found)
+                      : HeaderCheck::kDamaged;
+      if (check == HeaderCheck::kOk) {
+        place.page += static_cast<uint32_t>(found.info.stored_bytes / kPageBytes);
+        if (!found.dead) adopt(std::move(found), true);
+        continue;
+      }
+      if (check == HeaderCheck::kDamaged) {
+        if (result == 0 || place.page == page) damaged_++;
+        Reference page_only;
+        page_only.place = place, page_only.header_bytes = kPageBytes;
+        bury(page_only);
+      }
+      place.page++;
+    }
+    walk(number, place.page);
+  };
+  read_again(region_offset(number) + at, buffer.get(), bytes, kReadTries, arrived);
+}
+
+void StoreImpl::adopt(FoundRecord&& found, bool with_entry) {
+  const Reference& ref = found.reference;
+  RecordInfo& info = found.info;
+  if (info.id == 0 || info.id >= found_below_ || ref.sequence >= found_below_) {
+    damaged_++;
+    return;
+  }
+  if (banned_.count(info.id)) return bury(ref);
+  const auto [it, fresh] = table_.try_emplace(info.id, ref);
+  if (!fresh && it->second.sequence <= ref.sequence) return bury(ref);
+  Region& region = regions_[ref.place.region];
+  region.ids.push_back(info.id);
+  if (with_entry) region.entries.push_back({info.id, ref.place, slot_entry(info, ref)});
+  stats_.live_bytes += info.stored_bytes;
+  StoreEvent event{fresh ? StoreEvent::kRecovered : StoreEvent::kMoved};
+  if (!fresh) {
+    stats_.live_bytes -= stored_bytes(it->second.header_bytes, it->second.payload_bytes);
+    bury(it->second);
+    it->second = ref;
+  }
+  event.record = std::move(info);
+  emit(std::move(event));
+}
+
+// Nothing in it can be trusted to be of the last epoch. It is made free on disk before recovery ends, so that a header
+// that can be read again tomorrow does not bring back what was purged in between.
+void StoreImpl::free_damaged(uint32_t number) {
+  damaged_++;
+  stats_.quarantined++;
+  if (options_.read_only || next_number_ + 1 > directory_.end_number) return;
+  RegionHeader header{};
+  header.store = directory_.store, header.epoch = next_number_++, header.region_bytes = directory_.region_bytes;
+  header.region = number, header.klass = RegionClass::kNone;
+  const Bounce page = make_buffer(kPageBytes);
+  write_region_header(header, page.get());
+  damaged_pending_++;
+  write_page(directory_.data_file, region_offset(number), page, kPageBytes,
+             [this, number, epoch = header.epoch](int32_t result) {
+               if (result == 0) {
+                 regions_[number].epoch = epoch;
+                 regions_[number].state = RegionState::kFree;
+                 free_.push_back(number);
+               }
+               if (--damaged_pending_ == 0 && walks_.empty() && batches_ended_) recover_walks();
+             });
+}
+
+}  // namespace nandu
