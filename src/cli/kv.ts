@@ -2,16 +2,16 @@
 // soon as the weights' digest is known; until then requests hit what is in RAM.
 
 import { createHash, randomBytes } from 'node:crypto';
+import { NativeKvStore } from '../addon/kv-store.js';
 import type { ModelDescription, NativeAddon, OpenStoreOptions } from '../addon/load.js';
 import { nativeErrorCode } from '../addon/load.js';
-import { NativeKvStore } from '../addon/kv-store.js';
 import type { NativeRunner } from '../addon/runner.js';
 import { ConfigurationError } from '../base/configuration-error.js';
 import type { Log } from '../base/log.js';
 import type { Config } from '../config.js';
 import type { CacheConfig } from '../engine/engine.js';
-import { ChainHasher, identityOf } from '../kv/chain-hash.js';
 import type { KvCache } from '../kv/cache.js';
+import { ChainHasher, identityOf } from '../kv/chain-hash.js';
 import { DiskTier, storedBytes } from '../kv/disk-tier.js';
 import type { PointMode } from '../kv/points.js';
 import { StorageError, UnavailableError } from './format.js';

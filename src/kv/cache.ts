@@ -166,13 +166,15 @@ export class KvCache implements PromptCache {
     if (this.isBlocked(lease)) return 'blocked';
     const start = this.#findStart(lease);
     if (this.#waitForTwin(lease, start)) return 'blocked';
+    // Before its own holds make them live.
+    const hits = this.#tiersOf(lease, start);
     const slots = this.#takeSlots(lease, start);
     if (!slots) return 'full';
     const { chain, request } = lease;
     lease.startTokens = start.tokens;
     lease.frozenTokens = start.point === null && start.blocks > 0 ? start.blocks * BLOCK_TOKENS : 0;
     lease.promptDone = start.tokens;
-    lease.hits = this.#tiersOf(lease, start);
+    lease.hits = hits;
     lease.miss = this.#explain(lease, start);
     lease.restoreBytes = this.#restoreBytes(start);
     const shared = Math.floor(lease.promptTokens / BLOCK_TOKENS);

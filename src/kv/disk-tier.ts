@@ -372,7 +372,8 @@ export class DiskTier {
   #pinNow(key: HashKey, untilMs: number): number | null {
     const most = maxPinnedBytes(this.#store.stats());
     const bytes = this.index.pin(key, untilMs, this.#options.wallNow(), most);
-    if (bytes === 'full') throw new Failure('CACHE_UNAVAILABLE', 'pins may hold half of the cache together; it is held');
+    if (bytes === 'full')
+      throw new Failure('CACHE_UNAVAILABLE', 'pins may hold half of the cache together; it is held');
     return bytes === 'not-found' ? null : bytes;
   }
 
@@ -465,7 +466,8 @@ export class DiskTier {
   snapshot(): CacheEvent[] {
     const events: CacheEvent[] = [];
     for (const record of this.index.records()) {
-      if (record.kind === 'segment') events.push(...storedEvents(this.index.blocksOf(record), record, record.fromBlock === 0));
+      if (record.kind === 'segment')
+        events.push(...storedEvents(this.index.blocksOf(record), record, record.fromBlock === 0));
     }
     return events;
   }
