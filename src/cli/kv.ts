@@ -4,7 +4,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { NativeKvStore } from '../addon/kv-store.js';
 import type { ModelDescription, NativeAddon, OpenStoreOptions } from '../addon/load.js';
-import { nativeErrorCode } from '../addon/load.js';
+import { loadAddon, nativeErrorCode } from '../addon/load.js';
 import type { NativeRunner } from '../addon/runner.js';
 import { ConfigurationError } from '../base/configuration-error.js';
 import type { Log } from '../base/log.js';
@@ -104,7 +104,7 @@ export async function openDisk(
     },
   });
   cache.expectDisk();
-  const backend = store.backend === 'io_uring' ? 'io_uring' : store.backend;
+  const { backend } = store;
   log.info(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
     'the prompt cache is open',
@@ -119,8 +119,17 @@ export async function openDisk(
   };
 }
 
-/** A read-only or own look at a directory, without a model. */
-export async function openStore(
+/** A directory by itself, without a model: what `nandu cache` works on. */
+export async function openKvDirectory(directory: string, isReadOnly: boolean): Promise<NativeKvStore> {
+  const look = { directory, largestRecord: 0, freeFloor: 0, io: 'auto', fault: '' } as const;
+  const reader = await openStore(loadAddon(), { ...look, maxBytes: 0, readOnly: true }, null);
+  if (isReadOnly) return reader;
+  // It is there, and it is ours; now for writing, and without a quota that would cut it.
+  await reader.close();
+  return openStore(loadAddon(), { ...look, maxBytes: Number.MAX_SAFE_INTEGER, readOnly: false }, null);
+}
+
+async function openStore(
   addon: NativeAddon,
   options: OpenStoreOptions,
   runner: NativeRunner | null,
