@@ -162,7 +162,9 @@ export function capacityOf(
     millionBytes: perToken.total * 1e6,
     publishedMillionBytes: bytesPerToken(geometry, PUBLISHED_ROWS).total * 1e6,
     ssdTokens: disk.total === 0 ? 0 : Math.floor((machine.ssdBytes / disk.total) * context),
-    ramTokens: Math.floor(Math.max(0, machine.ramBytes - geometry.weightBytes) / perToken.total),
+    // Only plain layers: rows that stay are none, and there is nothing to hold.
+    ramTokens:
+      perToken.total === 0 ? 0 : Math.floor(Math.max(0, machine.ramBytes - geometry.weightBytes) / perToken.total),
     restoreBytes,
     restoreSeconds: restoreSeconds(restoreBytes, machine),
     computeSecondsMin: computeSecondsMin(geometry, context, machine),

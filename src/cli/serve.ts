@@ -13,7 +13,6 @@ import type { ServerFacts } from '../api/admin.js';
 import { ApiServer } from '../api/server.js';
 import { newInstanceId } from '../base/ids.js';
 import { type Log, openLog } from '../base/log.js';
-import { readPriceList } from '../base/price-list.js';
 import { DEFAULT_PRICES, type PriceList } from '../base/prices.js';
 import { type Config, flagOf, readConfig, SETTINGS, type SettingName } from '../config.js';
 import { UnavailableError } from './format.js';
@@ -55,7 +54,7 @@ Examples:
 
 async function serve(flags: ServeFlags): Promise<void> {
   const config = readConfig(flags, process.env);
-  const prices = pricesOf(config);
+  const prices = await pricesOf(config);
   const build = readBuild();
   const instanceId = newInstanceId();
   const { log, flush } = await openLog({
@@ -177,9 +176,9 @@ class ServeProcess {
   }
 }
 
-function pricesOf({ prices }: Config): PriceList | null {
+async function pricesOf({ prices }: Config): Promise<PriceList | null> {
   if (prices === null) return DEFAULT_PRICES;
-  return prices === 'none' ? null : readPriceList(prices);
+  return prices === 'none' ? null : (await import('../base/price-list.js')).readPriceList(prices);
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
