@@ -255,7 +255,7 @@ class TestStore {
   void wait(Condition condition) {
     std::unique_lock lock(mutex_);
     // A store that does not answer is a hang: stop with the stack of it.
-    NANDU_CHECK(changed_.wait_for(lock, std::chrono::seconds(60), condition));
+    NANDU_CHECK(changed_.wait_for(lock, std::chrono::seconds(10), condition));
   }
 
   std::mutex mutex_;
