@@ -139,10 +139,14 @@ class TestStore {
   // As kill -9: the process's memory is gone, the disk is as it is.
   void kill() {
     {
+      std::lock_guard silence(mutex_);
+      killed_ = true;
       std::lock_guard lock(disk->mutex);
       disk->frozen = true;
     }
     store.reset();
+    std::lock_guard silence(mutex_);
+    killed_ = false;
     std::lock_guard lock(disk->mutex);
     disk->frozen = false;
   }
@@ -243,7 +247,8 @@ class TestStore {
       NANDU_CHECK(answers_.count(e.ticket) == 0);  // exactly one answer each
       answers_[e.ticket] = e;
     }
-    events.push_back({e, at});
+    // A killed process says nothing any more: what it would have said rests on syncs that never happened.
+    if (!killed_) events.push_back({e, at});
     changed_.notify_all();
   }
   size_t count_locked(StoreEvent::Kind kind) const {
@@ -262,7 +267,7 @@ class TestStore {
   std::condition_variable changed_;
   std::unordered_map<uint64_t, StoreEvent> answers_;
   std::unordered_map<uint64_t, std::shared_ptr<ReadResult>> results_;
-  bool recovery_done_ = false;
+  bool recovery_done_ = false, killed_ = false;
   uint64_t ticket_ = 0;
 };
 

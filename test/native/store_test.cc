@@ -173,7 +173,8 @@ struct Model {
     for (const Timed& timed : t.take_events()) {
       const StoreEvent& e = timed.event;
       if (e.kind == StoreEvent::kSealed) sealed.insert(static_cast<uint32_t>(e.number));
-      if (e.kind == StoreEvent::kReclaimed && e.status == StoreStatus::kOk) sealed.erase(static_cast<uint32_t>(e.number));
+      if (e.kind == StoreEvent::kReclaimed && e.status == StoreStatus::kOk)
+        sealed.erase(static_cast<uint32_t>(e.number));
       if (e.kind == StoreEvent::kMoved) entries[e.record.id].region = e.record.region, moved++;
       if (e.kind == StoreEvent::kDurable)
         for (auto& [id, entry] : entries)
@@ -184,7 +185,8 @@ struct Model {
   void append() {
     const uint64_t n = next_n++;
     const uint64_t bytes = random.below(4) ? random.below(20'000) : random.below(150'000);
-    const StoreEvent e = t.append(n, bytes, random.below(3) ? RecordKind::kSegment : RecordKind::kPoint, 1 + random.below(4));
+    const StoreEvent e =
+        t.append(n, bytes, random.below(3) ? RecordKind::kSegment : RecordKind::kPoint, 1 + random.below(4));
     if (e.status == StoreStatus::kNoSpace) return reclaim();
     EXPECT(e.status == StoreStatus::kOk);
     if (e.status != StoreStatus::kOk) return;
