@@ -215,3 +215,66 @@ TEST(store_after_power_loss_has_what_was_durable_and_nothing_that_was_destroyed)
   EXPECT(all.found > all.states);
   report("store power loss", all);
 }
+
+namespace {
+
+// Where a run shall die: at the nth time a named point is passed. The hook is a plain function pointer.
+struct KillPoint {
+  std::string name;
+  uint32_t times = 0, passed = 0;
+  TestStore* store = nullptr;
+  bool hit = false;
+  std::map<std::string, uint32_t> seen;
+} kill_point;
+std::mutex kill_mutex;
+
+void at_point(const char* name) {
+  std::lock_guard lock(kill_mutex);
+  kill_point.seen[name]++;
+  if (kill_point.hit || kill_point.name != name || ++kill_point.passed < kill_point.times) return;
+  kill_point.hit = true;
+  kill_point.store->die();
+}
+
+Findings run_to(const std::string& name, uint32_t times, uint64_t seed) {
+  TestStore t;
+  t.seed = seed * 1000;
+  t.options.commit_bytes = 100'000;
+  {
+    std::lock_guard lock(kill_mutex);
+    const auto seen = kill_point.seen;
+    kill_point = {name, times, 0, &t, false, seen};
+  }
+  store_test_hooks.crash_point = at_point;
+  Workload work(t, seed);
+  EXPECT(t.open().ok());
+  for (int i = 0; i < 70 && !kill_point.hit; i++) work.step();
+  t.kill();
+  work.hear();
+  store_test_hooks.crash_point = nullptr;
+  Findings f;
+  examine(t, work.records, kNever - 1, true, f);
+  return f;
+}
+
+}  // namespace
+
+TEST(store_killed_at_each_change_of_state_starts_again_with_what_was_durable) {
+  kill_point = {};
+  run_to("", 0, 1);
+  const auto points = kill_point.seen;
+  EXPECT_MSG(points.size() >= 20, std::to_string(points.size()));
+  Findings all;
+  uint32_t kills = 0;
+  for (const auto& [name, passed] : points) {
+    for (const uint32_t times : {1u, 2u, 1 + passed / 3}) {
+      const Findings f = run_to(name, times, 1 + times);
+      EXPECT_MSG(f.clean(), "killed at \"" + name + "\", time " + std::to_string(times));
+      kills += kill_point.hit;
+      add(all, f);
+    }
+  }
+  EXPECT(kills >= points.size());
+  fprintf(stderr, "store kill points: %zu names, %u kills\n", points.size(), kills);
+  report("store kill points", all);
+}

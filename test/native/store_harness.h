@@ -151,6 +151,14 @@ class TestStore {
     disk->frozen = false;
   }
 
+  // From the store's thread, at a kill point: nothing lands and nothing is said from here on; kill() follows.
+  void die() {
+    std::lock_guard silence(mutex_);
+    killed_ = true;
+    std::lock_guard lock(disk->mutex);
+    disk->frozen = true;
+  }
+
   uint64_t append_later(uint64_t n, uint64_t bytes, RecordKind kind = RecordKind::kSegment, uint32_t blocks = 1) {
     RecordInfo info;
     info.kind = kind, info.key = key_of(n), info.plain = key_of(n ^ 1), info.payload_bytes = bytes;
