@@ -121,9 +121,10 @@ void StoreImpl::turn() {
   if (closing_) {
     for (const auto& read : reads_) end_read(*read, StoreStatus::kCancelled);
   }
+  // In this order: what a reclaim starts is carried on by the two behind it.
+  pump_reclaim();
   pump_appends();
   pump_reads();
-  pump_reclaim();
   const Clock::time_point now = Clock::now();
   if (flush_wanted_ && retired_ >= flush_at_) start_sync();
   if (!undurable_.empty() && (closing_ || unsynced_bytes_ >= options_.commit_bytes ||
