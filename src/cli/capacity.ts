@@ -71,7 +71,8 @@ export function bytesPerToken({ csa, hca }: KvGeometry, { main, index }: RowByte
 /** Windows of all layers and the carry of the CSA compressors: what continues a sequence at a multiple of 128. */
 export function pointBytes(geometry: KvGeometry, { main }: RowBytes): number {
   const { plain, csa, hca, window, headDim, indexDim } = geometry;
-  return (plain + csa + hca) * window * main + csa * (headDim + indexDim) * CARRY_BYTES_PER_DIM;
+  // A query writes its own row: one fewer than the window reaches.
+  return (plain + csa + hca) * (window - 1) * main + csa * (headDim + indexDim) * CARRY_BYTES_PER_DIM;
 }
 
 export interface DiskBytes {

@@ -47,6 +47,22 @@ export function cacheConfig(description: ModelDescription, keptBytes: number | n
   };
 }
 
+export interface DiskListener {
+  readonly log: Log;
+  /** Once the disk is open, and whenever it fails or is well again. */
+  readonly onDiskHealth: (isWell: boolean) => void;
+}
+
+export interface DiskWiring {
+  readonly addon: NativeAddon;
+  readonly runner: NativeRunner;
+  readonly description: ModelDescription;
+  readonly modelPath: string;
+  readonly config: Config;
+  readonly cache: KvCache;
+  readonly listener: DiskListener;
+}
+
 export interface OpenDisk {
   readonly backend: string;
   close(): Promise<void>;
@@ -56,15 +72,9 @@ export interface OpenDisk {
  * Opens the directory that the configuration names; null: it names none. Rejects with the error whose exit code tells why it
  * cannot serve. The digest is computed behind its back.
  */
-export async function openDisk(
-  addon: NativeAddon,
-  runner: NativeRunner,
-  description: ModelDescription,
-  modelPath: string,
-  config: Config,
-  cache: KvCache,
-  log: Log,
-): Promise<OpenDisk | null> {
+export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
+  const { addon, runner, description, config, cache, listener } = wiring;
+  const { log } = listener;
   const { kvDir: directory } = config;
   if (directory === null) return null;
   const blockPayloadBytes = description.kv_block_payload_bytes;
@@ -99,6 +109,7 @@ export async function openDisk(
     wallNow: () => Date.now(),
     onEvent: (event) => cache.events.add(event),
     onProblem: (problem) => {
+      listener.onDiskHealth(problem === '');
       if (problem === '') log.info({ kv_dir: directory }, 'the disk of the prompt cache is well again');
       else log.warn({ kv_dir: directory, problem }, 'the disk of the prompt cache has a problem');
     },
@@ -109,13 +120,11 @@ export async function openDisk(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
     'the prompt cache is open',
   );
-  const attached = attach(store, disk, description, modelPath, config, cache, log);
+  listener.onDiskHealth(true);
+  void attach(store, disk, wiring);
   return {
     backend,
-    async close() {
-      await Promise.race([attached, Promise.resolve()]);
-      await disk.close();
-    },
+    close: () => disk.close(),
   };
 }
 
@@ -151,15 +160,9 @@ async function openStore(
   }
 }
 
-async function attach(
-  store: NativeKvStore,
-  disk: DiskTier,
-  description: ModelDescription,
-  modelPath: string,
-  config: Config,
-  cache: KvCache,
-  log: Log,
-): Promise<void> {
+async function attach(store: NativeKvStore, disk: DiskTier, wiring: DiskWiring): Promise<void> {
+  const { description, modelPath, config, cache } = wiring;
+  const { log } = wiring.listener;
   const beganMs = performance.now();
   try {
     const weights = await weightsDigest(modelPath, store.directory);

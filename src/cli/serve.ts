@@ -140,7 +140,11 @@ class ServeProcess {
     const path = await modelPath(addon, this.config.model ?? undefined);
     const buildId = `${this.build.version} ${this.build.revision}`;
     const onProgress = (fraction: number): void => this.#server.setLoading(fraction);
-    this.#opened = await openServedModel(addon, path, this.config, buildId, this.log, onProgress);
+    this.#opened = await openServedModel(addon, path, this.config, buildId, {
+      log: this.log,
+      onProgress,
+      onDiskHealth: (isWell) => this.#server.setDiskHealth(isWell),
+    });
     const { model, description } = this.#opened;
     this.#description = description;
     this.#server.setModel({ ...model, name: this.#server.slot.name });
@@ -169,7 +173,7 @@ class ServeProcess {
       cpuModel: description?.cpu ?? cpus()[0]?.model ?? 'unknown',
       computeThreads: description?.threads ?? 0,
       cpuFeatures: description ? [description.target] : [],
-      ioBackend: this.#opened?.disk?.backend ?? 'mmap',
+      ioBackend: this.#opened?.disk?.backend ?? '',
       memoryLimitBytes: this.config.memoryLimit,
       settings: this.config.shown,
     };

@@ -114,10 +114,12 @@ export class Scheduler {
     }
   }
 
-  /** Sequences that wait for the disk, and the tokens that they get from it. */
-  restoring(): { readonly id: number; readonly tokens: number }[] {
+  /** Sequences that wait for the disk: prompt tokens in place, and those in place once all is read. */
+  restoring(): { readonly id: number; readonly done: number; readonly total: number }[] {
     const restoring = [...this.#running.values()].filter(({ state }) => state.t === 'restoring');
-    return restoring.map(({ id, lease }) => ({ id, tokens: lease.startTokens }));
+    return restoring.map(({ id, lease }) => {
+      return { id, done: lease.hits.live + lease.hits.memory, total: lease.startTokens };
+    });
   }
 
   /** What the sequence has had of the cache so far; null: it never ran. */
