@@ -278,3 +278,11 @@ TEST(store_killed_at_each_change_of_state_starts_again_with_what_was_durable) {
   fprintf(stderr, "store kill points: %zu names, %u kills\n", points.size(), kills);
   report("store kill points", all);
 }
+
+TEST(store_without_its_syncs_does_not_survive_the_same_power_losses) {
+  for (const uint32_t check : {uint32_t{kCheckSyncBeforeDurable}, uint32_t{kCheckSyncBeforeMoved}}) {
+    bool noticed = false;
+    for (uint64_t seed = 1; seed <= 6 && !noticed; seed++) noticed = !power_loss(seed, 60, check).clean();
+    EXPECT_MSG(noticed, check == kCheckSyncBeforeDurable ? "before kDurable" : "before kMoved, kReclaimed, kDestroyed");
+  }
+}

@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <deque>
 #include <set>
 #include <string>
 #include <unordered_map>
