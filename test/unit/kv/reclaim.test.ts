@@ -132,11 +132,13 @@ describe('what survives', () => {
     expect(index.size).toBe(0);
   });
 
-  test('a parent that was not hit, as long as something that hangs on it was', () => {
-    const { index, step } = setUp(segment(1, 'ab', 0, { region: 1 }), segment(2, 'abc', 2, { region: 2 }));
+  test('not a parent that nobody used since it was written again, nor what still has an older mark behind it', () => {
+    const { index, step, reclaimer } = setUp(segment(1, 'ab', 0, { region: 1 }), segment(2, 'abc', 2, { region: 2 }));
     index.hit(chain('abc'), 3, 5);
-    index.setHit(1, false);
+    reclaimer.readBegins(2);
     expect(step()).toMatchObject({ region: 1, keep: [1], dropped: [] });
+    reclaimer.sealed(100);
+    expect(step()?.dropped.map(({ id }) => id)).toEqual([1, 2]);
   });
 
   test('what is pinned, hit or not, until its time', () => {
