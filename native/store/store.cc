@@ -145,8 +145,8 @@ Clock::time_point StoreImpl::next_timer() const {
   return at;
 }
 
-// Closing: everything that was queued is written and synced; then open regions are sealed, so that the next start has
-// nothing to walk.
+// Closing: everything that was queued is written and synced. Open regions stay open: the next start walks them, and
+// goes on writing there.
 bool StoreImpl::finished() {
   const bool dead = dead_.empty() || paused() || recovering_ || options_.read_only;
   // A reclaim that only waits for a reader is done on the disk; the reader may be one that hangs.

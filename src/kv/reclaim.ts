@@ -58,15 +58,15 @@ export class Reclaimer {
     this.#sealed.add(region);
   }
 
-  /** Recovery is done. Regions of which nobody said when they were sealed are older than the others; ids tell their order. */
+  /** Recovery is done: it speaks of sealed regions in any order, and the ids of their records tell how old they are. */
   recovered(): void {
-    const newest = new Map<number, number>();
-    for (const { region, id } of this.#index.records())
-      if (!this.#sealed.has(region)) newest.set(region, Math.max(id, newest.get(region) ?? 0));
-    const later = [...this.#sealed];
+    const newest = new Map([...this.#sealed].map((region) => [region, 0]));
+    for (const { region, id } of this.#index.records()) {
+      const known = newest.get(region);
+      if (known !== undefined) newest.set(region, Math.max(id, known));
+    }
     this.#sealed.clear();
     for (const [region] of [...newest].sort((a, b) => a[1] - b[1])) this.#sealed.add(region);
-    for (const region of later) this.#sealed.add(region);
   }
 
   /** A region that is read is left alone until as many reads have ended as began. */
