@@ -11,8 +11,8 @@ import type { StoreStats, StoreStatus } from './store.js';
 const KEEP_FREE_REGIONS = 2;
 /**
  * So many regions in a row that free less than a tenth, and a quarter of all, mean that the disk is too small for what
- * is in use. Eight alone do not: one prompt of 126,000 tokens that is hit fills 14 regions, and dropping something after
- * each eighth cost 0.04 of the trace's hit rate.
+ * is in use. Eight alone do not: one prompt of 126,000 tokens that is hit fills 14 regions, and forcing a drop after
+ * each eighth cost 0.004 of the hit rate (a tenth of the trace, 10 % capacity).
  */
 const FUTILE_REGIONS = 8;
 const FUTILE_SHARE_OF_ALL = 0.25;
