@@ -58,15 +58,14 @@ export class Reclaimer {
     this.#sealed.add(region);
   }
 
-  /** Recovery is done. Regions of which nobody said when they were sealed are older than the others; ids tell their order. */
+  /** Recovery is done: it told of sealed regions in any order, and ids tell which were filled first. */
   recovered(): void {
     const newest = new Map<number, number>();
-    for (const { region, id } of this.#index.records())
-      if (!this.#sealed.has(region)) newest.set(region, Math.max(id, newest.get(region) ?? 0));
-    const later = [...this.#sealed];
+    for (const { region, id } of this.#index.records()) newest.set(region, Math.max(id, newest.get(region) ?? 0));
+    // One without records frees itself at no cost: first.
+    const ordered = [...this.#sealed].sort((a, b) => (newest.get(a) ?? 0) - (newest.get(b) ?? 0));
     this.#sealed.clear();
-    for (const [region] of [...newest].sort((a, b) => a[1] - b[1])) this.#sealed.add(region);
-    for (const region of later) this.#sealed.add(region);
+    for (const region of ordered) this.#sealed.add(region);
   }
 
   /** A region that is read is left alone until as many reads have ended as began. */
