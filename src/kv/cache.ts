@@ -506,6 +506,8 @@ export class KvCache implements PromptCache {
   #touch(lease: Lease, start: Start): void {
     this.#ram.touch(lease.chain.slice(0, start.blocks).reverse());
     if (start.blocks > 0) this.#disk?.hit(lease.chain, start.blocks);
+    // Rows that are there without a point are of use as soon as this request has taken one.
+    if (start.known > start.blocks) this.#disk?.hit(lease.chain, start.known);
   }
 
   // --- restoring ---
