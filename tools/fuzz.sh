@@ -17,6 +17,7 @@ trap 'rm -rf "$work"' EXIT
 sources() {
   case "$1" in
     gguf) echo native/load/gguf.cc native/base/mapping_guard.cc native/quant/dequant.cc native/model/weights.cc ;;
+    store) echo native/store/*.cc ;;
   esac
 }
 

@@ -209,7 +209,7 @@ class TestStore {
   void flush() {
     const size_t before = count(StoreEvent::kDurable);
     store->flush();
-    wait([this, before] { return count_locked(StoreEvent::kDurable) > before; });
+    wait([this, before] { return killed_ || count_locked(StoreEvent::kDurable) > before; });
   }
   StoreEvent answer(uint64_t ticket) {
     wait([this, ticket] { return answers_.count(ticket) > 0; });
@@ -269,7 +269,7 @@ class TestStore {
   void wait(Condition condition) {
     std::unique_lock lock(mutex_);
     // A store that does not answer is a hang: stop with the stack of it.
-    NANDU_CHECK(changed_.wait_for(lock, std::chrono::seconds(10), condition));
+    NANDU_CHECK(changed_.wait_for(lock, std::chrono::seconds(60), condition));
   }
 
   std::mutex mutex_;
