@@ -55,7 +55,8 @@ async function measured({ server, client }, ids, mode) {
 }
 
 const withTail = (seed, length) => new Uint32Array([...common, ...prompt(length, 1000 + seed, Number(flags.vocab))]);
-const stats = (admin) => new Promise((resolve, reject) => admin.GetCacheStats({}, (e, r) => (e ? reject(e) : resolve(r))));
+const stats = (admin) =>
+  new Promise((resolve, reject) => admin.GetCacheStats({}, (e, r) => (e ? reject(e) : resolve(r))));
 
 rmSync(flags.dir, { recursive: true, force: true });
 warm(flags.model);
@@ -98,7 +99,9 @@ console.log(
       },
       one_token: { cpu_ms: rounded(of(single, 'cpuMs')), restore_ms: rounded(of(single, 'restoreMs')) },
       // A hit token against a miss token.
-      wall_ratio: gate(of(single, 'restoreMs') / hitTokens / (cold.firstTokenMs / (prefix + tail)), { atMost: 1 / 1000 }),
+      wall_ratio: gate(of(single, 'restoreMs') / hitTokens / (cold.firstTokenMs / (prefix + tail)), {
+        atMost: 1 / 1000,
+      }),
       cpu_ratio: gate(of(single, 'cpuMs') / hitTokens / (cold.cpuMs / (prefix + tail)), { atMost: 1 / 1000 }),
       first_token_ratio: gate(of(rounds, 'firstTokenMs') / cold.firstTokenMs, { atMost: 1 / 100 }),
       bytes_written: written?.bytes_written,
