@@ -123,17 +123,19 @@ const load = (path) => import(pathToFileURL(join(root, 'dist', path)).href);
 
 /** nandu's engine in this process, as src/cli/served-model.ts opens it. */
 export async function openEngine(model, { threads, context = 0, maxRunning = 16 }) {
-  const [{ loadAddon }, { NativeRunner }, { NanduEngine }] = await Promise.all([
+  const [{ loadAddon }, { NativeRunner }, { NanduEngine }, { cacheConfig }] = await Promise.all([
     load('addon/load.js'),
     load('addon/runner.js'),
     load('engine/engine.js'),
+    load('cli/kv.js'),
   ]);
   const { runner, description } = await NativeRunner.open(loadAddon(), {
     ...{ model, numerics: 'reference', threads, context },
     ...{ kvBytes: 0, maxSequences: maxRunning, verify: false },
   });
   const contextTokens = Math.min(description.geometry.context, description.kv_blocks * 128);
-  const engine = new NanduEngine(runner, { contextTokens, eosToken: null, maxRunning, maxWaiting: 64 });
+  const cache = cacheConfig(description, 0, 'ends');
+  const engine = new NanduEngine(runner, { contextTokens, eosToken: null, maxRunning, maxWaiting: 64, cache });
   return { engine, description };
 }
 
@@ -156,6 +158,7 @@ export function generate(engine, promptTokens, maxTokens, show = () => {}) {
       logprobs: false,
       topLogprobs: 0,
       priority: 'normal',
+      cache: { read: false, write: false, scope: '', boundaries: [] },
       signal: new AbortController().signal,
       onEvent: (event) => {
         const now = performance.now();

@@ -10,8 +10,8 @@ export const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 
 export class Server {
-  /** `listening` resolves to the port, `serving` when the model answers. */
-  constructor(model, threads) {
+  /** `listening` resolves to the port, `serving` when the model answers. `more`: further flags; the cache has no disk. */
+  constructor(model, threads, more = ['--kv-dir', 'none']) {
     this.beginMs = performance.now();
     const flags = [
       'serve',
@@ -23,6 +23,7 @@ export class Server {
       String(threads),
       '--log-format',
       'json',
+      ...more,
     ];
     this.process = spawn(process.execPath, [nandu, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
     const lines = [this.process.stdout, this.process.stderr].map((input) => createInterface({ input }));
@@ -34,18 +35,21 @@ export class Server {
             if (line.includes(`"msg":"${message}"`)) resolve(JSON.parse(line));
           });
       });
+    this.logged = logged;
     this.listening = logged('listening').then(({ port }) => port);
     this.serving = logged('serving');
     for (const promise of [this.listening, this.serving]) promise.catch(() => {});
   }
 
-  async client() {
-    const definition = loader.loadSync('nandu/v1/generation.proto', {
+  /** A client of GenerationService, or of another service of the package. */
+  async client(service = 'GenerationService') {
+    const files = ['generation', 'cache', 'admin'].map((name) => `nandu/v1/${name}.proto`);
+    const definition = loader.loadSync(files, {
       includeDirs: [join(root, 'proto')],
       ...{ keepCase: true, longs: Number, oneofs: true },
     });
-    const { GenerationService } = grpc.loadPackageDefinition(definition).nandu.v1;
-    return new GenerationService(`127.0.0.1:${await this.listening}`, grpc.credentials.createInsecure());
+    const Client = grpc.loadPackageDefinition(definition).nandu.v1[service];
+    return new Client(`127.0.0.1:${await this.listening}`, grpc.credentials.createInsecure());
   }
 
   /** CPU seconds so far: of the JavaScript thread, and of all. */

@@ -1,5 +1,6 @@
 // The KV store's functions: commands in, events out as bytes (abi/store.h). The store owns its threads; they reach
 // JavaScript by one thread-safe function that only says "events wait".
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -303,6 +304,9 @@ Napi::Value store_append(const Napi::CallbackInfo& info) {
   record.to_token = r.to_token;
   record.blocks.resize(r.num_blocks);
   if (r.num_blocks > 0) memcpy(record.blocks.data(), bytes.data() + sizeof r, size_t{r.num_blocks} * sizeof(Hash));
+  record.created_ms = static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
   std::unique_ptr<PayloadSource> source;
   if (info[4].IsNull()) {
     auto point = memory->points.find(number_at(info, 5));

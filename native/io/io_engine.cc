@@ -6,12 +6,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "backend.h"
 
 namespace nandu {
 
 FileEngine::FileEngine(const IoOptions& options, const FaultPlan& plan, bool want_direct, std::function<void()> wake)
-    : queue_({options.window_bytes, plan.short_transfers, plan.seed, std::move(wake)}), want_direct_(want_direct) {}
+    // A window of less than a page would have shares of nothing.
+    : queue_({std::max(options.window_bytes, kIoAlign), plan.short_transfers, plan.seed, std::move(wake)}),
+      want_direct_(want_direct) {}
 
 FileEngine::~FileEngine() {
   for (IoFile& file : files_)
@@ -22,7 +26,8 @@ Result<uint32_t> FileEngine::add_file(const std::string& path, bool create, bool
   const std::lock_guard lock(mutex_);
   const uint32_t index = num_files_.load(std::memory_order_relaxed);
   if (index == kMostFiles) return error(Code::kIo, "%s: more than %u files are open", path.c_str(), kMostFiles);
-  const int flags = (read_only ? O_RDONLY : O_RDWR) | (create ? O_CREAT : 0) | O_CLOEXEC;
+  // O_NONBLOCK, until we know that it is a file: opening a pipe that somebody left here would wait for its other end.
+  const int flags = (read_only ? O_RDONLY : O_RDWR) | (create ? O_CREAT : 0) | O_CLOEXEC | O_NONBLOCK;
   IoFile& file = files_[index];
   if (want_direct_) file.fd = open(path.c_str(), flags | O_DIRECT, 0600);
   file.opened_direct = file.fd >= 0;
@@ -31,6 +36,13 @@ Result<uint32_t> FileEngine::add_file(const std::string& path, bool create, bool
     if (file.fd >= 0 && want_direct_) remark_ += "O_DIRECT is refused for " + path + ": buffered; ";
   }
   if (file.fd < 0) return error(Code::kIo, "%s: %s", path.c_str(), strerror(errno));
+  struct stat status;
+  if (fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(file.fd);
+    file.fd = -1;
+    return error(Code::kIo, "%s: not a regular file", path.c_str());
+  }
+  fcntl(file.fd, F_SETFL, fcntl(file.fd, F_GETFL) & ~O_NONBLOCK);
   file.path = path;
   file.direct = file.opened_direct;
   num_files_.store(index + 1, std::memory_order_release);

@@ -126,48 +126,64 @@ void IoQueue::finish(Piece& piece, int32_t result) {
   else if (!setup_.wake) work_.notify_one();
 }
 
-// Strict order by level, the older first where two classes have come to the same level. A class that has used up its
-// share is passed over; the window stops everybody, so that small pieces do not overtake a large one for ever.
 bool IoQueue::pick(Piece& piece) {
   for (;;) {
     if (!again_.empty()) {
       piece = std::move(again_.front());
       again_.pop_front();
     } else {
-      const uint64_t now = setup_.now_us();
-      std::shared_ptr<Pending> best;
-      uint32_t best_level = kIoClasses, bytes = 0;
-      for (uint32_t priority = 0; priority < kIoClasses; priority++) {
-        if (waiting_[priority].empty()) continue;
-        const std::shared_ptr<Pending>& first = waiting_[priority].front();
-        const uint32_t level = level_after(priority, now - std::min(now, first->submitted_us));
-        const uint32_t size = std::min(kIoPieceBytes, first->request.bytes - first->cut);
-        if (level > best_level || (level == best_level && first->submitted_us >= best->submitted_us)) continue;
-        if (!has_share(priority, level, size)) continue;
-        best = first;
-        best_level = level;
-        bytes = size;
-      }
-      if (!best) return false;
-      if (stats_.inflight_bytes > 0 && stats_.inflight_bytes + bytes > setup_.window_bytes) return false;
-      const IoRequest& request = best->request;
-      piece = {best, request.op, request.file, request.offset + best->cut, request.data + best->cut, bytes};
-      best->cut += bytes;
-      best->out++;
-      stats_.queued_bytes[class_of(request)] -= bytes;
-      out_bytes_[class_of(request)] += bytes;
-      out_pieces_[class_of(request)]++;
-      stats_.inflight_bytes += bytes;
-      if (best->cut == request.bytes) {
-        best->whole = true;
-        waiting_[class_of(request)].pop_front();
-      }
+      const std::shared_ptr<Pending> next = choose();
+      if (!next) return false;
+      piece = cut(next);
     }
     if (inject_short(piece)) continue;
     // There may be more than this thread can carry.
     if (!setup_.wake) work_.notify_one();
     return true;
   }
+}
+
+// Strict order by level, the older first where two classes have come to the same level. A class that has used up its
+// share is passed over; the window stops everybody, so that small pieces do not overtake a large one for ever.
+std::shared_ptr<IoQueue::Pending> IoQueue::choose() const {
+  const uint64_t now = setup_.now_us();
+  std::shared_ptr<Pending> best;
+  uint32_t best_level = kIoClasses;
+  for (uint32_t priority = 0; priority < kIoClasses; priority++) {
+    if (waiting_[priority].empty()) continue;
+    const std::shared_ptr<Pending>& first = waiting_[priority].front();
+    const uint32_t level = level_after(priority, now - std::min(now, first->submitted_us));
+    if (level > best_level || (level == best_level && first->submitted_us >= best->submitted_us)) continue;
+    if (!has_share(priority, level, next_bytes(*first))) continue;
+    best = first;
+    best_level = level;
+  }
+  const bool fits =
+      stats_.inflight_bytes == 0 || (best && stats_.inflight_bytes + next_bytes(*best) <= setup_.window_bytes);
+  return fits ? best : nullptr;
+}
+
+uint32_t IoQueue::next_bytes(const Pending& pending) {
+  return std::min(kIoPieceBytes, pending.request.bytes - pending.cut);
+}
+
+// The next piece of a request that is the first of its class.
+IoQueue::Piece IoQueue::cut(const std::shared_ptr<Pending>& pending) {
+  const IoRequest& request = pending->request;
+  const uint32_t priority = class_of(request), bytes = next_bytes(*pending);
+  const Piece piece{pending, request.op, request.file, request.offset + pending->cut, request.data + pending->cut,
+                    bytes};
+  pending->cut += bytes;
+  pending->out++;
+  stats_.queued_bytes[priority] -= bytes;
+  stats_.inflight_bytes += bytes;
+  out_bytes_[priority] += bytes;
+  out_pieces_[priority]++;
+  if (pending->cut == request.bytes) {
+    pending->whole = true;
+    waiting_[priority].pop_front();
+  }
+  return piece;
 }
 
 bool IoQueue::has_share(uint32_t priority, uint32_t level, uint64_t bytes) const {

@@ -76,6 +76,9 @@ class IoQueue {
   template <typename Unwanted>
   void cancel_if(Unwanted unwanted);
   bool pick(Piece& piece);
+  std::shared_ptr<Pending> choose() const;
+  Piece cut(const std::shared_ptr<Pending>& pending);
+  static uint32_t next_bytes(const Pending& pending);
   bool has_share(uint32_t priority, uint32_t level, uint64_t bytes) const;
   bool inject_short(Piece& piece);
   void stop_cutting(Pending& pending);

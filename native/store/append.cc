@@ -106,6 +106,7 @@ void StoreImpl::open_region(uint32_t number, RegionClass klass, Append& first) {
   Region& region = regions_[number];
   NANDU_CHECK(region.state == RegionState::kFree && (region.pins == 0 || !checked(kCheckPins)));
   region.state = RegionState::kOpen;
+  region.klass = klass;
   region.reclaiming = region.announced = false;
   region.slot_due = true;
   region.epoch = next_number_++;

@@ -25,7 +25,8 @@ constexpr std::chrono::seconds kStartPatience{10};
 constexpr uint64_t kNumbersJump = kNumbersPerOpening << 12;
 constexpr uint64_t kNumbersEnd = uint64_t{1} << 53;
 
-const char* const kOurNames[] = {"lock", "secret", "superblock", "data", "index"};
+// weights.json: digests of model files, which the server remembers here (src/cli/weights-digest.ts).
+const char* const kOurNames[] = {"lock", "secret", "superblock", "data", "index", "weights.json"};
 
 uint64_t smallest_region() {
   return store_test_hooks.region_bytes ? store_test_hooks.region_bytes : kRegionBytesMin;

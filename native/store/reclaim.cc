@@ -178,6 +178,7 @@ void StoreImpl::reclaim_end(StoreStatus status) {
     settle(r->region);
   }
   reclaim_running_ = false;
+  if (!reclaims_.empty()) post([] {});  // the next one begins with the next turn
   answer(StoreEvent::kReclaimed, r->ticket, status, r->region);
 }
 

@@ -1,5 +1,7 @@
 #include "record.h"
 
+#include <algorithm>
+
 #include <cstddef>
 #include <cstring>
 
@@ -224,6 +226,13 @@ bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t
     for (Hash& block : info.blocks) memcpy(block.data(), from + at, sizeof(Hash)), at += sizeof(Hash);
   }
   return true;
+}
+
+bool slot_is_void(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch) {
+  if (std::all_of(from, from + kSlotBytes, [](uint8_t byte) { return byte == 0; })) return true;
+  if (!looks_like(kSlotMagic, from) || !crc_matches(from, kSlotBytes)) return false;
+  const auto h = load<SlotHeader>(from);
+  return h.store == store && h.region == region && h.epoch < epoch;
 }
 
 }  // namespace nandu

@@ -161,6 +161,10 @@ HeaderCheck parse_record_header(const uint8_t* from, size_t available, const Tag
 bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch, uint64_t region_bytes,
                 std::vector<FoundRecord>& found);
 
+// Nothing was ever written there for this epoch of the region: zeroes, or the slot of an earlier one. False where
+// damage leaves that open.
+bool slot_is_void(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch);
+
 // Checks that a test switches off to see that it would be noticed (store_test_hooks.checks_off); always on otherwise.
 enum StoreCheck : uint32_t {
   kCheckDigest = 1,

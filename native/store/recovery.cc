@@ -14,6 +14,8 @@ constexpr uint32_t kBatchRegions = 64;  // 1 MiB of slots
 constexpr uint32_t kWalkBytes = 2 * kMaxHeaderBytes;
 // A read that fails at start is tried again once; a bad sector stays bad.
 constexpr uint32_t kReadTries = 2;
+// A region that was open goes on taking records if so much of it is left: else each start would use up new ones.
+constexpr double kReopenShare = 1.0 / 8;
 
 }  // namespace
 
@@ -33,7 +35,7 @@ void StoreImpl::recover_batch(uint32_t first) {
   struct Batch {
     Bounce headers, slots;
     std::vector<bool> has_header;
-    uint32_t num_slots = 0, pending = 0;
+    uint32_t num_in_index = 0, num_slots = 0, pending = 0;  // slots that there are, that could be read
   };
   const uint32_t count = in_file - first;
   const auto batch = std::make_shared<Batch>();
@@ -45,11 +47,13 @@ void StoreImpl::recover_batch(uint32_t first) {
     if (--batch->pending > 0 || aborted_) return;
     for (uint32_t i = 0; i < count; i++)
       recover_region(first + i, batch->has_header[i] ? batch->headers.get() + uint64_t{i} * kPageBytes : nullptr,
-                     i < batch->num_slots ? batch->slots.get() + uint64_t{i} * kSlotBytes : nullptr);
+                     i < batch->num_slots ? batch->slots.get() + uint64_t{i} * kSlotBytes : nullptr,
+                     i < batch->num_in_index && batch->num_slots == 0);
     recover_batch(first + count);
   };
   const uint64_t index_slots = io_->file_bytes(directory_.index_file) / kSlotBytes;
   const auto slots = static_cast<uint32_t>(index_slots > first ? std::min<uint64_t>(index_slots - first, count) : 0);
+  batch->num_in_index = slots;
   if (slots == 0) {
     batch->pending--;
   } else {
@@ -76,7 +80,7 @@ void StoreImpl::read_again(uint64_t offset, uint8_t* to, uint32_t bytes, uint32_
            });
 }
 
-void StoreImpl::recover_region(uint32_t number, const uint8_t* page, const uint8_t* slot) {
+void StoreImpl::recover_region(uint32_t number, const uint8_t* page, const uint8_t* slot, bool slot_unread) {
   Region& region = regions_[number];
   const auto header = page ? parse_region_header(page) : std::nullopt;
   const bool ours = header && header->store == directory_.store && header->region == number &&
@@ -89,6 +93,7 @@ void StoreImpl::recover_region(uint32_t number, const uint8_t* page, const uint8
     return;
   }
   region.epoch = header->epoch;
+  region.klass = header->klass;
   if (header->klass == RegionClass::kNone) {
     region.state = RegionState::kFree;
     free_.push_back(number);
@@ -96,6 +101,7 @@ void StoreImpl::recover_region(uint32_t number, const uint8_t* page, const uint8
   }
   std::vector<FoundRecord> found;
   if (!slot || !parse_slot(slot, directory_.store, number, region.epoch, directory_.region_bytes, found)) {
+    region.may_reopen = !slot_unread && (!slot || slot_is_void(slot, directory_.store, number, region.epoch));
     walks_.push_back(number);
     return;
   }
@@ -122,10 +128,7 @@ void StoreImpl::walk(uint32_t number, uint32_t page) {
   const uint64_t at = uint64_t{page} * kPageBytes;
   if (at >= directory_.region_bytes) {
     walks_.pop_back();
-    regions_[number].state = RegionState::kSealed;
-    regions_[number].slot_due = true;
-    num_sealed_++;
-    settle(number);
+    walked(number);
     return recover_walks();
   }
   const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(kWalkBytes, directory_.region_bytes - at));
@@ -145,6 +148,7 @@ void StoreImpl::walk(uint32_t number, uint32_t page) {
                       : HeaderCheck::kDamaged;
       if (check == HeaderCheck::kOk) {
         place.page += static_cast<uint32_t>(found.info.stored_bytes / kPageBytes);
+        regions_[number].next_page = place.page;
         if (!found.dead) adopt(std::move(found), true);
         continue;
       }
@@ -153,12 +157,30 @@ void StoreImpl::walk(uint32_t number, uint32_t page) {
         Reference page_only;
         page_only.place = place, page_only.header_bytes = kPageBytes;
         bury(page_only);
+        regions_[number].next_page = place.page + 1;  // what buries it must not meet a new record
       }
       place.page++;
     }
     walk(number, place.page);
   };
   read_again(region_offset(number) + at, buffer.get(), bytes, kReadTries, arrived);
+}
+
+// All of it was looked at, and nothing of this epoch lies behind next_page.
+void StoreImpl::walked(uint32_t number) {
+  Region& region = regions_[number];
+  region.slot_due = true;
+  int64_t& open = open_[static_cast<uint32_t>(region.klass)];
+  const uint64_t left = directory_.region_bytes - uint64_t{region.next_page} * kPageBytes;
+  if (region.may_reopen && open < 0 && !options_.read_only &&
+      static_cast<double>(left) >= kReopenShare * static_cast<double>(directory_.region_bytes)) {
+    region.state = RegionState::kOpen;
+    open = number;
+    return;
+  }
+  region.state = RegionState::kSealed;
+  num_sealed_++;
+  settle(number);
 }
 
 void StoreImpl::adopt(FoundRecord&& found, bool with_entry) {

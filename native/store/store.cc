@@ -121,9 +121,10 @@ void StoreImpl::turn() {
   if (closing_) {
     for (const auto& read : reads_) end_read(*read, StoreStatus::kCancelled);
   }
+  // In this order: what a reclaim starts is carried on by the two behind it.
+  pump_reclaim();
   pump_appends();
   pump_reads();
-  pump_reclaim();
   const Clock::time_point now = Clock::now();
   if (flush_wanted_ && retired_ >= flush_at_) start_sync();
   if (!undurable_.empty() && (closing_ || unsynced_bytes_ >= options_.commit_bytes ||
@@ -144,12 +145,13 @@ Clock::time_point StoreImpl::next_timer() const {
   return at;
 }
 
-// Closing: everything that was queued is written and synced; then open regions are sealed, so that the next start has
-// nothing to walk.
+// Closing: everything that was queued is written and synced. Open regions stay open: the next start walks them, and
+// goes on writing there.
 bool StoreImpl::finished() {
   const bool dead = dead_.empty() || paused() || recovering_ || options_.read_only;
-  if (!appends_.empty() || !undurable_.empty() || sync_running_ || !reclaims_.empty() || dead_running_ || !dead)
-    return false;
+  // A reclaim that only waits for a reader is done on the disk; the reader may be one that hangs.
+  const bool reclaims = reclaims_.empty() || (reclaim_running_ && reclaims_.front()->dropped);
+  if (!appends_.empty() || !undurable_.empty() || sync_running_ || !reclaims || dead_running_ || !dead) return false;
   for (const int64_t region : open_)
     if (region >= 0) seal(static_cast<uint32_t>(region));
   return slots_writing_ == 0;

@@ -44,8 +44,10 @@ struct Region {
   bool announced = false;     // kSealed is out
   bool slot_due = false;      // its slot in `index` is to be written
   bool slot_writing = false;  // and is being written now
+  RegionClass klass = RegionClass::kNone;
+  bool may_reopen = false;  // found at start with nothing of this epoch in its slot
   uint64_t epoch = 0;
-  uint32_t next_page = 1;
+  uint32_t next_page = 1;  // behind everything that was ever written in this epoch
   uint32_t writing = 0;    // records that are placed here and not yet written
   uint32_t undurable = 0;  // records that are written and not yet durable, or not yet published
   uint32_t pins = 0;       // requests in flight: it is not used anew before they ended
@@ -197,7 +199,8 @@ class StoreImpl final : public Store {
   // recovery.cc
   void recover();
   void recover_batch(uint32_t first);
-  void recover_region(uint32_t region, const uint8_t* header, const uint8_t* slot);
+  void recover_region(uint32_t region, const uint8_t* header, const uint8_t* slot, bool slot_unread);
+  void walked(uint32_t region);
   void recover_walks();
   void walk(uint32_t region, uint32_t page);
   void read_again(uint64_t offset, uint8_t* to, uint32_t bytes, uint32_t tries, Then then);

@@ -1,6 +1,8 @@
 // AdminService as far as it goes: what this server is, and how busy.
 
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Engine } from '../engine/types.js';
+import type { CacheStats } from '../kv/types.js';
 import { TIERS } from './cache.js';
 import type { GetCacheStatsRequest__Output } from './gen/nandu/v1/GetCacheStatsRequest.js';
 import type { GetCacheStatsResponse } from './gen/nandu/v1/GetCacheStatsResponse.js';
@@ -33,9 +35,13 @@ const DELAY_WINDOW_MS = 10_000;
 /** The histogram measures against a timer of this period and reports the whole interval. */
 const DELAY_RESOLUTION_MS = 20;
 
+const HIT_RATIO_MINUTES = 10;
+const NO_TOKENS = { hitTokens: 0, missTokens: 0 };
+
 export class AdminHandlers {
   readonly #startWallMs = Date.now() - process.uptime() * 1000;
   readonly #delay = new EventLoopDelay();
+  readonly #hitRatio = new HitRatio(() => this.#engine()?.cache.stats() ?? null);
 
   constructor(
     private readonly slot: ModelSlot,
@@ -56,8 +62,7 @@ export class AdminHandlers {
   }
 
   getLoad(): GetLoadResponse {
-    const { state } = this.slot;
-    const load = 'model' in state ? (state.model?.engine.load() ?? null) : null;
+    const load = this.#engine()?.load() ?? null;
     return {
       load: {
         time: timestampOf(Date.now()),
@@ -71,9 +76,10 @@ export class AdminHandlers {
           decodeTokensPerSecond: load.decodeTokensPerSecond,
           prefillTokensPerSecond: load.prefillTokensPerSecond,
         }),
+        cacheHitRatio: this.#hitRatio.now(),
         residentBytes: process.memoryUsage.rss(),
         eventLoopDelay: durationOf(this.#delay.p99Ms()),
-        draining: state.t === 'draining',
+        draining: this.slot.state.t === 'draining',
       },
     };
   }
@@ -93,6 +99,13 @@ export class AdminHandlers {
 
   close(): void {
     this.#delay.close();
+    this.#hitRatio.close();
+  }
+
+  /** null: there is none yet. */
+  #engine(): Engine | null {
+    const { state } = this.slot;
+    return 'model' in state ? (state.model?.engine ?? null) : null;
   }
 }
 
@@ -115,6 +128,34 @@ class EventLoopDelay {
     const [oldest, newest] = this.#histograms;
     oldest.disable();
     this.#histograms = [newest, startHistogram()];
+  }
+}
+
+type PromptTokens = Pick<CacheStats, 'hitTokens' | 'missTokens'>;
+
+/** Share of prompt tokens that hit, over the last ten minutes, give or take one; 0 when there were none. */
+class HitRatio {
+  /** Counters at the end of each minute, oldest first. */
+  #minutes: PromptTokens[] = [];
+  readonly #timer = setInterval(() => this.#endMinute(), 60_000).unref();
+
+  constructor(private readonly counters: () => PromptTokens | null) {}
+
+  now(): number {
+    const now = this.counters() ?? NO_TOKENS;
+    const then = this.#minutes[0] ?? NO_TOKENS;
+    const hits = now.hitTokens - then.hitTokens;
+    const all = hits + now.missTokens - then.missTokens;
+    return all > 0 ? hits / all : 0;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #endMinute(): void {
+    this.#minutes.push(this.counters() ?? NO_TOKENS);
+    if (this.#minutes.length > HIT_RATIO_MINUTES) this.#minutes.shift();
   }
 }
 

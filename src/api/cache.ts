@@ -101,10 +101,10 @@ export class CacheHandlers {
     }
   }
 
-  /** Resolves when what was purged can never come back. */
-  async purgeCache(request: PurgeCacheRequest__Output): Promise<PurgeCacheResponse> {
+  /** Resolves when what was purged can never come back. A caller that does not wait for it stops nothing. */
+  async purgeCache(request: PurgeCacheRequest__Output, { signal }: Call): Promise<PurgeCacheResponse> {
     const { cache } = this.slot.require('').engine;
-    return cache.purge(parsePurge(request));
+    return Promise.race([cache.purge(parsePurge(request)), aborted(signal)]);
   }
 
   watchCacheEvents(
@@ -119,10 +119,7 @@ export class CacheHandlers {
     errors.throwIfAny();
     const backlog = new EventBacklog(engine.cache, afterSequence, out, (event) => eventMessage(event, fingerprint));
     this.#watches.add(call);
-    return new Promise<never>((_, reject) => {
-      if (call.signal.aborted) reject(call.signal.reason);
-      call.signal.addEventListener('abort', () => reject(call.signal.reason), { once: true });
-    }).finally(() => {
+    return aborted(call.signal).finally(() => {
       this.#watches.delete(call);
       backlog.close();
     });
@@ -162,6 +159,14 @@ class WarmProgress implements AnswerListener {
   close(): void {
     clearInterval(this.#timer);
   }
+}
+
+/** Never resolves; rejects with the signal's reason. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
 
 interface ParsedPrompt {

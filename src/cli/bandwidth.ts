@@ -1,6 +1,7 @@
 // Short measurements for `nandu plan`: what this machine's memory copies and its disk reads, in bytes a second. Each takes
 // about a second and leaves nothing behind.
 
+import { randomFillSync } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, statfs, unlink } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -11,15 +12,16 @@ import { StorageError } from './format.js';
 const MIB = 2 ** 20;
 /** Longer than what a drive's own cache answers at once, shorter than its burst of writes lasts. */
 const FILE_BYTES = 256 * MIB;
-const PIECE_BYTES = MIB;
+/** Large, so that a busy machine's scheduler is not what is measured. */
+const PIECE_BYTES = 8 * MIB;
 /** libuv's threads: as many reads are under way. */
 const READS_AT_ONCE = 4;
 const READ_MS_MAX = 2000;
-/** What O_DIRECT may ask of an address, at most; and where allocators put large buffers. */
+/** What O_DIRECT may ask of an address, at most; and what allocators give at least. */
 const ALIGNMENT = 4096;
 const ALIGNMENT_STEP = 16;
 
-/** Reads past the page cache, in pieces of 1 MiB, four at once. Throws StorageError when that cannot be measured here. */
+/** Reads past the page cache, in pieces of 8 MiB, four at once. Throws StorageError when that cannot be measured here. */
 export async function measureDisk(directory: string): Promise<number> {
   try {
     const { bavail, bsize } = await statfs(directory);
@@ -41,6 +43,8 @@ async function readSpeed(file: FileHandle): Promise<number> {
   const piece = await alignedPiece(file);
   for (let at = PIECE_BYTES; at < FILE_BYTES; at += PIECE_BYTES) await file.write(piece, 0, PIECE_BYTES, at);
   await file.datasync();
+  const buffers: Uint8Array[] = [];
+  for (let index = 0; index < READS_AT_ONCE; index++) buffers.push(await alignedPiece(file));
   let next = 0;
   let bytes = 0;
   const begin = performance.now();
@@ -48,20 +52,21 @@ async function readSpeed(file: FileHandle): Promise<number> {
     while (next < FILE_BYTES && performance.now() - begin < READ_MS_MAX) {
       const at = next;
       next += PIECE_BYTES;
-      bytes += (await file.read(buffer, 0, PIECE_BYTES, at)).bytesRead;
+      const { bytesRead } = await file.read(buffer, 0, PIECE_BYTES, at);
+      bytes += bytesRead; // not in one expression: the other readers add meanwhile
     }
   };
-  const buffers: Uint8Array[] = [];
-  for (let index = 0; index < READS_AT_ONCE; index++) buffers.push(await alignedPiece(file));
   await Promise.all(buffers.map(reader));
   return bytes / ((performance.now() - begin) / 1000);
 }
 
-/** JavaScript cannot ask for an address: writes the first piece from one place after the other until the kernel takes it. */
+/**
+ * JavaScript cannot ask for an address, so the first piece is written from one place after the other until the kernel takes it.
+ * Large buffers begin 16 bytes into a page: from the end of the page down, the first try is a page's beginning, and the fastest.
+ */
 async function alignedPiece(file: FileHandle): Promise<Uint8Array> {
-  const whole = new Uint8Array(PIECE_BYTES + ALIGNMENT);
-  for (let index = 0; index < whole.length; index++) whole[index] = (index * 2_654_435_761) >>> 24; // not compressible
-  for (let offset = 0; offset < ALIGNMENT; offset += ALIGNMENT_STEP) {
+  const whole = randomFillSync(new Uint8Array(PIECE_BYTES + ALIGNMENT)); // not compressible
+  for (let offset = ALIGNMENT - ALIGNMENT_STEP; offset >= 0; offset -= ALIGNMENT_STEP) {
     const piece = whole.subarray(offset, offset + PIECE_BYTES);
     try {
       await file.write(piece, 0, PIECE_BYTES, 0);

@@ -7,7 +7,10 @@ import type { HashKey, KvStore, RecordInfo, StoreEvent, StoreStatus } from '../k
 import { bytes, count, Progress, StorageError, table, toJson, UsageError } from './format.js';
 import { duration, integer } from './options.js';
 
-/** Rejects with UnavailableError, naming the owner's pid, when another process has the directory. */
+/**
+ * Rejects with UnavailableError, naming the owner's pid, when another process has the directory, and with StorageError when it
+ * is not there or not a cache. What opens it must keep the process alive until close().
+ */
 export type OpenKvStore = (directory: string, isReadOnly: boolean) => Promise<KvStore>;
 
 interface CacheFlags {

@@ -71,7 +71,8 @@ export function bytesPerToken({ csa, hca }: KvGeometry, { main, index }: RowByte
 /** Windows of all layers and the carry of the CSA compressors: what continues a sequence at a multiple of 128. */
 export function pointBytes(geometry: KvGeometry, { main }: RowBytes): number {
   const { plain, csa, hca, window, headDim, indexDim } = geometry;
-  return (plain + csa + hca) * window * main + csa * (headDim + indexDim) * CARRY_BYTES_PER_DIM;
+  // A query writes its own row: one fewer than the window reaches.
+  return (plain + csa + hca) * (window - 1) * main + csa * (headDim + indexDim) * CARRY_BYTES_PER_DIM;
 }
 
 export interface DiskBytes {
@@ -162,7 +163,9 @@ export function capacityOf(
     millionBytes: perToken.total * 1e6,
     publishedMillionBytes: bytesPerToken(geometry, PUBLISHED_ROWS).total * 1e6,
     ssdTokens: disk.total === 0 ? 0 : Math.floor((machine.ssdBytes / disk.total) * context),
-    ramTokens: Math.floor(Math.max(0, machine.ramBytes - geometry.weightBytes) / perToken.total),
+    // Only plain layers: rows that stay are none, and there is nothing to hold.
+    ramTokens:
+      perToken.total === 0 ? 0 : Math.floor(Math.max(0, machine.ramBytes - geometry.weightBytes) / perToken.total),
     restoreBytes,
     restoreSeconds: restoreSeconds(restoreBytes, machine),
     computeSecondsMin: computeSecondsMin(geometry, context, machine),

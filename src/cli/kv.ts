@@ -4,7 +4,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { NativeKvStore } from '../addon/kv-store.js';
 import type { ModelDescription, NativeAddon, OpenStoreOptions } from '../addon/load.js';
-import { nativeErrorCode } from '../addon/load.js';
+import { loadAddon, nativeErrorCode } from '../addon/load.js';
 import type { NativeRunner } from '../addon/runner.js';
 import { ConfigurationError } from '../base/configuration-error.js';
 import type { Log } from '../base/log.js';
@@ -49,6 +49,22 @@ export function cacheConfig(description: ModelDescription, keptBytes: number | n
   };
 }
 
+export interface DiskListener {
+  readonly log: Log;
+  /** Once the disk is open, and whenever it fails or is well again. */
+  readonly onDiskHealth: (isWell: boolean) => void;
+}
+
+export interface DiskWiring {
+  readonly addon: NativeAddon;
+  readonly runner: NativeRunner;
+  readonly description: ModelDescription;
+  readonly modelPath: string;
+  readonly config: Config;
+  readonly cache: KvCache;
+  readonly listener: DiskListener;
+}
+
 export interface OpenDisk {
   readonly backend: string;
   close(): Promise<void>;
@@ -58,15 +74,9 @@ export interface OpenDisk {
  * Opens the directory that the configuration names; null: it names none. Rejects with the error whose exit code tells why it
  * cannot serve. The digest is computed behind its back.
  */
-export async function openDisk(
-  addon: NativeAddon,
-  runner: NativeRunner,
-  description: ModelDescription,
-  modelPath: string,
-  config: Config,
-  cache: KvCache,
-  log: Log,
-): Promise<OpenDisk | null> {
+export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
+  const { addon, runner, description, config, cache, listener } = wiring;
+  const { log } = listener;
   const { kvDir: directory } = config;
   if (directory === '') return null;
   const blockPayloadBytes = description.kv_block_payload_bytes;
@@ -101,28 +111,36 @@ export async function openDisk(
     wallNow: () => Date.now(),
     onEvent: (event) => cache.events.add(event),
     onProblem: (problem) => {
+      listener.onDiskHealth(problem === '');
       if (problem === '') log.info({ kv_dir: directory }, 'the disk of the prompt cache is well again');
       else log.warn({ kv_dir: directory, problem }, 'the disk of the prompt cache has a problem');
     },
   });
   cache.expectDisk();
-  const backend = store.backend === 'io_uring' ? 'io_uring' : store.backend;
+  const { backend } = store;
   log.info(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
     'the prompt cache is open',
   );
-  const attached = attach(store, disk, description, modelPath, config, cache, log);
+  listener.onDiskHealth(true);
+  void attach(store, disk, wiring);
   return {
     backend,
-    async close() {
-      await Promise.race([attached, Promise.resolve()]);
-      await disk.close();
-    },
+    close: () => disk.close(),
   };
 }
 
-/** A read-only or own look at a directory, without a model. */
-export async function openStore(
+/** A directory by itself, without a model: what `nandu cache` works on. */
+export async function openKvDirectory(directory: string, isReadOnly: boolean): Promise<NativeKvStore> {
+  const look = { directory, largestRecord: 0, freeFloor: 0, io: 'auto', fault: '' } as const;
+  const reader = await openStore(loadAddon(), { ...look, maxBytes: 0, readOnly: true }, null);
+  if (isReadOnly) return reader;
+  // It is there, and it is ours; now for writing, and without a quota that would cut it.
+  await reader.close();
+  return openStore(loadAddon(), { ...look, maxBytes: Number.MAX_SAFE_INTEGER, readOnly: false }, null);
+}
+
+async function openStore(
   addon: NativeAddon,
   options: OpenStoreOptions,
   runner: NativeRunner | null,
@@ -144,15 +162,9 @@ export async function openStore(
   }
 }
 
-async function attach(
-  store: NativeKvStore,
-  disk: DiskTier,
-  description: ModelDescription,
-  modelPath: string,
-  config: Config,
-  cache: KvCache,
-  log: Log,
-): Promise<void> {
+async function attach(store: NativeKvStore, disk: DiskTier, wiring: DiskWiring): Promise<void> {
+  const { description, modelPath, config, cache } = wiring;
+  const { log } = wiring.listener;
   const beganMs = performance.now();
   try {
     const weights = await weightsDigest(modelPath, store.directory);

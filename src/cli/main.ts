@@ -2,8 +2,10 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { registerCache } from './cache.js';
 import { ExitCode, exitCodeOf } from './format.js';
 import { registerInspect } from './inspect.js';
+import { openKvDirectory } from './kv.js';
 import { registerPlan } from './plan.js';
 import { registerRun } from './run.js';
 import { registerScore } from './score.js';
@@ -15,6 +17,7 @@ const LOCAL_COMMANDS: ReadonlyMap<string | undefined, (program: Command) => void
   ['score', registerScore],
   ['inspect', registerInspect],
   ['plan', registerPlan],
+  ['cache', (program) => registerCache(program, openKvDirectory)],
   ['synth', registerSynth],
   ['tokenize', registerTokenize],
 ]);

@@ -13,7 +13,6 @@ import type { ServerFacts } from '../api/admin.js';
 import { ApiServer } from '../api/server.js';
 import { newInstanceId } from '../base/ids.js';
 import { type Log, openLog } from '../base/log.js';
-import { readPriceList } from '../base/price-list.js';
 import { DEFAULT_PRICES, type PriceList } from '../base/prices.js';
 import { type Config, flagOf, readConfig, SETTINGS, type SettingName } from '../config.js';
 import { UnavailableError } from './format.js';
@@ -55,7 +54,7 @@ Examples:
 
 async function serve(flags: ServeFlags): Promise<void> {
   const config = readConfig(flags, process.env);
-  const prices = pricesOf(config);
+  const prices = await pricesOf(config);
   const build = readBuild();
   const instanceId = newInstanceId();
   const { log, flush } = await openLog({
@@ -141,7 +140,11 @@ class ServeProcess {
     const path = await modelPath(addon, this.config.model ?? undefined);
     const buildId = `${this.build.version} ${this.build.revision}`;
     const onProgress = (fraction: number): void => this.#server.setLoading(fraction);
-    this.#opened = await openServedModel(addon, path, this.config, buildId, this.log, onProgress);
+    this.#opened = await openServedModel(addon, path, this.config, buildId, {
+      log: this.log,
+      onProgress,
+      onDiskHealth: (isWell) => this.#server.setDiskHealth(isWell),
+    });
     const { model, description } = this.#opened;
     this.#description = description;
     this.#server.setModel({ ...model, name: this.#server.slot.name });
@@ -170,16 +173,16 @@ class ServeProcess {
       cpuModel: description?.cpu ?? cpus()[0]?.model ?? 'unknown',
       computeThreads: description?.threads ?? 0,
       cpuFeatures: description ? [description.target] : [],
-      ioBackend: this.#opened?.disk?.backend ?? 'mmap',
+      ioBackend: this.#opened?.disk?.backend ?? '',
       memoryLimitBytes: this.config.memoryLimit,
       settings: this.config.shown,
     };
   }
 }
 
-function pricesOf({ prices }: Config): PriceList | null {
+async function pricesOf({ prices }: Config): Promise<PriceList | null> {
   if (prices === null) return DEFAULT_PRICES;
-  return prices === 'none' ? null : readPriceList(prices);
+  return prices === 'none' ? null : (await import('../base/price-list.js')).readPriceList(prices);
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -7,13 +7,12 @@ import { basename } from 'node:path';
 import type { ModelDescription, NativeAddon, OpenOptions } from '../addon/load.js';
 import { NativeRunner } from '../addon/runner.js';
 import { DEFAULT_SAMPLING, type ServedModel } from '../api/model.js';
-import type { Log } from '../base/log.js';
 import type { Config } from '../config.js';
 import { NanduEngine } from '../engine/engine.js';
 import { BLOCK_TOKENS } from '../kv/block.js';
 import { TextService } from '../text/text-service.js';
 import { UsageError } from './format.js';
-import { cacheConfig, type OpenDisk, openDisk } from './kv.js';
+import { cacheConfig, type DiskListener, type OpenDisk, openDisk } from './kv.js';
 import { readVocabulary } from './vocabulary.js';
 
 export interface OpenedModel {
@@ -23,6 +22,11 @@ export interface OpenedModel {
   readonly disk: OpenDisk | null;
   /** Safe twice. */
   close(): Promise<void>;
+}
+
+export interface OpeningListener extends DiskListener {
+  /** Fractions of the time that the load takes. */
+  readonly onProgress: (fraction: number) => void;
 }
 
 /** Working buffers of steps and samplers, outside the KV budget that --memory-limit leaves. */
@@ -38,11 +42,10 @@ export async function openServedModel(
   path: string,
   config: Config,
   buildId: string,
-  log: Log,
-  progress: (fraction: number) => void,
+  listener: OpeningListener,
 ): Promise<OpenedModel> {
   // Native loads on threads of its own; the vocabulary is read meanwhile.
-  const opening = NativeRunner.open(addon, openOptions(path, config), progress);
+  const opening = NativeRunner.open(addon, openOptions(path, config), listener.onProgress);
   const [opened, read] = await Promise.allSettled([opening, Promise.resolve().then(() => readText(addon, path))]);
   if (opened.status === 'rejected') throw opened.reason;
   if (read.status === 'rejected') {
@@ -65,7 +68,7 @@ export async function openServedModel(
   };
   let disk: OpenDisk | null;
   try {
-    disk = await openDisk(addon, runner, description, path, config, engine.kvCache, log);
+    disk = await openDisk({ addon, runner, description, modelPath: path, config, cache: engine.kvCache, listener });
   } catch (error) {
     await close(null);
     throw error;

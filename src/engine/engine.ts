@@ -46,6 +46,8 @@ interface Live {
   readonly request: EngineRequest;
   readonly onAbort: () => void;
   choicesLeft: number;
+  /** To be computed, as seen at acceptance. */
+  readonly missTokens: number;
   /** As last told; 0 once admitted. */
   position: number;
   /** null while waiting. */
@@ -115,7 +117,8 @@ export class NanduEngine implements Engine {
       this.#requestTurn();
     };
     this.#queueMoved = true;
-    this.#live.set(id, { request, onAbort, choicesLeft: request.numChoices, position, admittedMs: null });
+    const missTokens = cover.promptTokens - cover.hitLiveTokens - cover.hitMemoryTokens - cover.hitDiskTokens;
+    this.#live.set(id, { request, onAbort, choicesLeft: request.numChoices, missTokens, position, admittedMs: null });
     if (request.signal.aborted) onAbort();
     else request.signal.addEventListener('abort', onAbort, { once: true });
     this.#requestTurn();
@@ -140,7 +143,7 @@ export class NanduEngine implements Engine {
       waiting: waiting.length,
       maxRunning: this.#config.maxRunning,
       maxWaiting: this.#config.maxWaiting,
-      waitingTokens: waiting.reduce((sum, { request }) => sum + request.promptTokens.length, 0),
+      waitingTokens: waiting.reduce((sum, { missTokens }) => sum + missTokens, 0),
       expectedWaitMs: this.#expectedWaitMs(),
       decodeTokensPerSecond: decode,
       prefillTokensPerSecond: prefill,
@@ -179,7 +182,7 @@ export class NanduEngine implements Engine {
     const plan = this.#scheduler.plan();
     if (plan) this.#runner.submit(plan);
     for (const { sequence, placement } of plan?.definitions ?? []) this.#admitted(sequence, placement.startTokens);
-    for (const { id, tokens } of this.#scheduler.restoring()) this.#restoring(id, tokens);
+    for (const { id, done, total } of this.#scheduler.restoring()) this.#restoring(id, done, total);
     if (cancelled.length > 0) this.#queueMoved = true;
     for (const report of reports) this.#publish(report);
     for (const id of cancelled) this.#fail(id, this.#reasonOfAbort(id));
@@ -226,13 +229,13 @@ export class NanduEngine implements Engine {
     this.#emit(live, { t: 'prefill', done: startTokens, total: live.request.promptTokens.length });
   }
 
-  #restoring(id: number, tokens: number): void {
+  #restoring(id: number, done: number, total: number): void {
     const live = this.#live.get(id);
     if (!live || live.admittedMs !== null) return;
     this.#queueMoved = true;
     live.position = 0;
     live.admittedMs = this.#now();
-    this.#emit(live, { t: 'restore', done: 0, total: tokens });
+    this.#emit(live, { t: 'restore', done, total });
   }
 
   #publish(report: Report): void {

@@ -114,10 +114,12 @@ export class Scheduler {
     }
   }
 
-  /** Sequences that wait for the disk, and the tokens that they get from it. */
-  restoring(): { readonly id: number; readonly tokens: number }[] {
+  /** Sequences that wait for the disk: prompt tokens in place, and those in place once all is read. */
+  restoring(): { readonly id: number; readonly done: number; readonly total: number }[] {
     const restoring = [...this.#running.values()].filter(({ state }) => state.t === 'restoring');
-    return restoring.map(({ id, lease }) => ({ id, tokens: lease.startTokens }));
+    return restoring.map(({ id, lease }) => {
+      return { id, done: lease.hits.live + lease.hits.memory, total: lease.startTokens };
+    });
   }
 
   /** What the sequence has had of the cache so far; null: it never ran. */
@@ -200,7 +202,9 @@ export class Scheduler {
 
   /** Waiting requests beyond those that run next: at once, or as soon as native has released what is leaving. */
   #numDelayed(): number {
-    return this.numWaiting - this.#admissible().length - (this.#running.size - this.numRunning);
+    // One that waits for another's prefix holds no place, but there is one for it: it is not what makes the queue long.
+    const admissible = this.#admissible(() => true).length;
+    return this.numWaiting - admissible - (this.#running.size - this.numRunning);
   }
 
   #inOrder(): Sequence[] {
@@ -208,15 +212,15 @@ export class Scheduler {
   }
 
   /**
-   * The front of the queue as far as it fits now, whatever the cache may spare it: an estimate, which admits nobody. Those
-   * that wait for another's prefix are not in it.
+   * The front of the queue as far as it fits now, whatever the cache may spare it: an estimate, which admits nobody. Unless
+   * `counts` says otherwise, those that wait for another's prefix are not in it.
    */
-  #admissible(): Sequence[] {
+  #admissible(counts = ({ lease }: Sequence) => !this.#cache.isBlocked(lease)): Sequence[] {
     const admitted: Sequence[] = [];
     let places = this.#limits.maxRunning - this.#running.size;
     let blocks = this.#cache.ram.available;
     for (const sequence of this.#inOrder()) {
-      if (this.#cache.isBlocked(sequence.lease)) continue;
+      if (!counts(sequence)) continue;
       if (places === 0 || sequence.lease.numBlocks > blocks) return admitted;
       admitted.push(sequence);
       places -= 1;

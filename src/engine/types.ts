@@ -97,7 +97,7 @@ export interface EngineLoad {
   readonly waiting: number;
   readonly maxRunning: number;
   readonly maxWaiting: number;
-  /** Prompt tokens of waiting requests. */
+  /** Prompt tokens of waiting requests that must be computed. */
   readonly waitingTokens: number;
   readonly expectedWaitMs: number;
   readonly decodeTokensPerSecond: number;

@@ -9,9 +9,10 @@
 
 import { Failure } from '../base/failures.js';
 import { BLOCK_TOKENS, hittableBlocks } from './block.js';
-import { bytesOf, type ChainHasher, chainOf, keyOfPrefixId } from './chain-hash.js';
+import { type ChainHasher, chainOf, keyOfPrefixId } from './chain-hash.js';
+import type { IndexedRecord } from './disk-index.js';
 import type { DiskTier } from './disk-tier.js';
-import { EventLog } from './event-log.js';
+import { EventLog, removed, stored } from './event-log.js';
 import { Lease, type LeaseRequest } from './lease.js';
 import { type PointMode, pointBoundaries } from './points.js';
 import { type Origin, type PointHandle, RamTier } from './ram-tier.js';
@@ -177,13 +178,12 @@ export class KvCache implements PromptCache {
     lease.hits = hits;
     lease.miss = this.#explain(lease, start);
     lease.restoreBytes = this.#restoreBytes(start);
-    const shared = Math.floor(lease.promptTokens / BLOCK_TOKENS);
+    const shared = chain.length;
     lease.choices = Array.from({ length: request.numChoices }, (_, choice) => ({
       slots: choice === 0 ? slots.splice(0, Math.ceil(request.totalTokens / BLOCK_TOKENS)) : [],
       chain: [...chain],
       plainChain: [...lease.plainChain],
-      rest: [...request.promptTokens.subarray(shared * BLOCK_TOKENS)],
-      completionTokens: 0,
+      output: [],
       named: choice === 0 ? start.blocks : shared,
     }));
     const own = Math.ceil(request.totalTokens / BLOCK_TOKENS) - shared;
@@ -197,7 +197,7 @@ export class KvCache implements PromptCache {
     lease.points = this.#pointsOf(lease, start);
     this.#leases.add(lease);
     this.#touch(lease, start);
-    if (request.wishes.write) this.#claim(lease, start);
+    if (lease.keeps) this.#claim(lease, start);
     if (start.blocks > 0)
       lease.deepest = { key: chain[start.blocks - 1] as HashKey, tokens: start.blocks * BLOCK_TOKENS };
     if (start.runs.length === 0 && start.point?.t !== 'disk') {
@@ -217,7 +217,7 @@ export class KvCache implements PromptCache {
       startTokens: lease.startTokens,
       frozenTokens: lease.frozenTokens,
       points: lease.points,
-      keepsEnds: lease.request.wishes.write && this.#options.mode !== 'replay',
+      keepsEnds: lease.keeps && this.#options.mode !== 'replay',
     };
   }
 
@@ -248,7 +248,7 @@ export class KvCache implements PromptCache {
   /** Native has taken a point, which is this side's to give back. */
   pointTaken(lease: Lease, choice: number, position: number, handle: PointHandle, bytes: number): void {
     const blocks = Math.floor(position / BLOCK_TOKENS);
-    if (lease.state === 'closed' || !lease.request.wishes.write) {
+    if (lease.state === 'closed' || !lease.keeps) {
       this.#options.releasePoint(handle);
       return;
     }
@@ -261,10 +261,8 @@ export class KvCache implements PromptCache {
       if (this.#options.keptBytesMax > 0) this.#deepen(lease, key, position);
       this.#store(lease, choice, blocks, handle);
     } else {
-      const rest = (lease.choices[choice] as { rest: number[] }).rest;
-      const isWhole = chain.length === blocks && rest.length >= position % BLOCK_TOKENS;
-      const tail = Uint32Array.from(rest.slice(0, position % BLOCK_TOKENS));
-      this.#ram.addPoint(handle, bytes, isWhole ? key : null, tail);
+      const tail = lease.tokensOf(choice, blocks * BLOCK_TOKENS, position);
+      this.#ram.addPoint(handle, bytes, tail.length === position % BLOCK_TOKENS ? key : null, tail);
     }
     this.#ram.releasePoint(handle);
     this.#options.onChange();
@@ -483,7 +481,7 @@ export class KvCache implements PromptCache {
 
   #pointsOf(lease: Lease, start: Start): number[] {
     const { request, promptTokens } = lease;
-    if (!request.wishes.write) return [];
+    if (!lease.keeps) return [];
     return pointBoundaries({
       mode: this.#options.mode,
       promptTokens,
@@ -508,6 +506,8 @@ export class KvCache implements PromptCache {
   #touch(lease: Lease, start: Start): void {
     this.#ram.touch(lease.chain.slice(0, start.blocks).reverse());
     if (start.blocks > 0) this.#disk?.hit(lease.chain, start.blocks);
+    // Rows that are there without a point are of use as soon as this request has taken one.
+    if (start.known > start.blocks) this.#disk?.hit(lease.chain, start.known);
   }
 
   // --- restoring ---
@@ -529,11 +529,8 @@ export class KvCache implements PromptCache {
       lease.restoreMs += this.#options.now() - lease.restoreBeganMs;
       if (outcome.point !== null) {
         // Findable at once: others that waited for this restore start there too.
-        this.#ram.addPoint(
-          outcome.point,
-          (point as { storedBytes: number }).storedBytes,
-          (point as { key: HashKey }).key,
-        );
+        const { storedBytes, key } = point as IndexedRecord;
+        this.#ram.addPoint(outcome.point, storedBytes, lease.isPurged ? null : key);
       }
       if (outcome.ok) {
         lease.startPoint = outcome.point ?? lease.startPoint;
@@ -551,7 +548,7 @@ export class KvCache implements PromptCache {
 
   #becomeReady(lease: Lease): void {
     lease.state = 'ready';
-    if (lease.kvBytesRead === 0) return;
+    if (lease.kvBytesRead === 0 || lease.isPurged) return;
     // Restored rows are as good as computed ones.
     (lease.choices[0] as { named: number }).named = 0;
     const blocks = Math.max(lease.frozenTokens, lease.startTokens - (lease.startTokens % BLOCK_TOKENS)) / BLOCK_TOKENS;
@@ -574,13 +571,17 @@ export class KvCache implements PromptCache {
 
   #nameBlocks(lease: Lease, choice: number, blocks: number, isRestored = false): void {
     const own = lease.choices[choice];
-    if (!own || (!lease.request.wishes.write && !isRestored) || blocks <= own.named) return;
+    if (!own || !(lease.keeps || isRestored) || blocks <= own.named) return;
     const chain = lease.chainOf(choice, blocks);
     const end = Math.min(blocks, chain.length);
     for (let block = own.named; block < end; block++) {
       const key = chain[block] as HashKey;
       const parent = block === 0 ? '' : (chain[block - 1] as HashKey);
-      this.#ram.name(own.slots[block] as number, key, { parent, scopeTag: lease.keys.scopeTag });
+      const origin = { parent, scopeTag: lease.keys.scopeTag };
+      if (this.#ram.name(own.slots[block] as number, key, origin)) {
+        const from = block * BLOCK_TOKENS;
+        this.#events.add(stored('live', key, origin, [...lease.tokensOf(choice, from, from + BLOCK_TOKENS)]));
+      }
       if (this.#computing.get(key) === lease) this.#computing.delete(key);
     }
     own.named = Math.max(own.named, end);
@@ -593,7 +594,7 @@ export class KvCache implements PromptCache {
   /** Rows up to a boundary, and the point there, go to the disk unless they are there. */
   #store(lease: Lease, choice: number, blocks: number, point: PointHandle | null): void {
     // A chain from before the disk was there is rooted in nothing that outlives this process.
-    if (!this.#disk || !lease.request.wishes.write || lease.hasher !== this.#hasher) return;
+    if (!this.#disk || !lease.keeps || lease.hasher !== this.#hasher) return;
     const chain = lease.chainOf(choice, blocks);
     const { slots, plainChain } = lease.choices[choice] as { slots: number[]; plainChain: HashKey[] };
     const queued = this.#disk.write({
@@ -603,6 +604,7 @@ export class KvCache implements PromptCache {
       scopeTag: lease.keys.scopeTag,
       identityTag: lease.hasher.identityTag,
       slots: slots.slice(0, blocks),
+      tokens: lease.tokensOf(choice, 0, blocks * BLOCK_TOKENS),
       point,
     });
     if (queued === null) return;
@@ -620,7 +622,8 @@ export class KvCache implements PromptCache {
 
   /** Nothing of what it computes is found or stored any more. */
   #disown(lease: Lease): void {
-    Object.assign(lease.request.wishes, { write: false });
+    lease.keeps = false;
+    lease.isPurged = true;
     for (const key of lease.chain) if (this.#computing.get(key) === lease) this.#computing.delete(key);
     lease.deepest = null;
   }
@@ -655,29 +658,11 @@ export class KvCache implements PromptCache {
 
   #onMoved(key: HashKey, origin: Origin, from: CacheTier | null, to: CacheTier | null): void {
     if (from) this.#events.add(removed(from, key, origin.scopeTag));
-    if (to) this.#events.add(stored(to, key, origin));
+    if (from && to) this.#events.add(stored(to, key, origin)); // new ones come with their tokens
   }
 
   #snapshot(): CacheEvent[] {
     const inRam = [...this.#ram.blocks()].map(({ key, origin, tier }) => stored(tier, key, origin));
     return [...inRam, ...(this.#disk?.snapshot() ?? [])];
   }
-}
-
-/** Block hashes on the wire are the first half of the chain hash. */
-const WIRE_HASH_BYTES = 16;
-
-export function stored(tier: CacheTier, key: HashKey, { parent, scopeTag }: Origin): CacheEvent {
-  return {
-    t: 'stored',
-    tier,
-    blockHash: bytesOf(key.slice(0, WIRE_HASH_BYTES)),
-    parentHash: bytesOf(parent.slice(0, WIRE_HASH_BYTES)),
-    tokens: [],
-    scopeTag: bytesOf(scopeTag),
-  };
-}
-
-export function removed(tier: CacheTier, key: HashKey, scopeTag: string): CacheEvent {
-  return { t: 'removed', tier, blockHash: bytesOf(key.slice(0, WIRE_HASH_BYTES)), scopeTag: bytesOf(scopeTag) };
 }

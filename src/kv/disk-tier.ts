@@ -9,6 +9,7 @@
 import { Failure } from '../base/failures.js';
 import { BLOCK_TOKENS } from './block.js';
 import { DiskIndex, type IndexedRecord, type Selection } from './disk-index.js';
+import { removed, stored } from './event-log.js';
 import { DiskHealth } from './health.js';
 import { segmentsFor } from './points.js';
 import type { PointHandle, RamTier } from './ram-tier.js';
@@ -44,6 +45,8 @@ export interface WriteRequest {
   readonly identityTag: string;
   /** Of every block of `chain`. */
   readonly slots: readonly number[];
+  /** Of every block of `chain`, for those who follow the cache's events. */
+  readonly tokens: Uint32Array;
   /** At the boundary; null: rows only. */
   readonly point: PointHandle | null;
 }
@@ -63,6 +66,7 @@ interface Write {
   readonly bytes: number;
   /** Of the prefix that it belongs to: a purge looks for its key here. */
   readonly chain: readonly HashKey[];
+  readonly tokens: Uint32Array;
   /** Purged while it was under way. */
   isDoomed: boolean;
 }
@@ -108,7 +112,7 @@ export class DiskTier {
   readonly #reads = new Map<number, Read>();
   readonly #destroys = new Map<number, (status: StoreStatus) => void>();
   readonly #pendingPins = new Map<HashKey, number>();
-  #undurable: RecordInfo[] = [];
+  #undurable: { readonly record: RecordInfo; readonly tokens: Uint32Array }[] = [];
   readonly #notStored = new Set<HashKey>();
   #lastTicket = 0;
   #reclaimTicket = 0;
@@ -160,7 +164,7 @@ export class DiskTier {
 
   /** Tokens of rows that are queued now; null: it is not stored. */
   write(request: WriteRequest): number | null {
-    const { chain, plainChain, root, scopeTag, identityTag, slots, point } = request;
+    const { chain, plainChain, root, scopeTag, identityTag, slots, tokens, point } = request;
     const key = chain.at(-1) as HashKey;
     let from = this.index.find(chain).blocks;
     while (from < chain.length && this.#queuedBlocks.has(chain[from] as HashKey)) from++;
@@ -185,6 +189,7 @@ export class DiskTier {
         payload: { t: 'slots', slots: slots.slice(fromBlock, toBlock) },
         bytes: storedBytes(blocks.length * this.#options.blockPayloadBytes, blocks.length),
         chain,
+        tokens,
         isDoomed: false,
       };
     });
@@ -196,6 +201,7 @@ export class DiskTier {
         payload: { t: 'point', point: point as PointHandle },
         bytes: storedBytes(this.#options.pointPayloadBytes, 0),
         chain,
+        tokens,
         isDoomed: false,
       });
     }
@@ -256,7 +262,7 @@ export class DiskTier {
         return;
       }
       this.index.add(record);
-      this.#undurable.push(record);
+      this.#undurable.push({ record, tokens: write.tokens });
       const until = this.#pendingPins.get(record.key);
       if (until !== undefined && this.#pinNow(record.key, until) !== null) this.#pendingPins.delete(record.key);
     } else {
@@ -466,8 +472,12 @@ export class DiskTier {
   snapshot(): CacheEvent[] {
     const events: CacheEvent[] = [];
     for (const record of this.index.records()) {
-      if (record.kind === 'segment')
-        events.push(...storedEvents(this.index.blocksOf(record), record, record.fromBlock === 0));
+      if (record.kind !== 'segment') continue;
+      let parent = record.fromBlock === 0 ? '' : record.parent;
+      for (const key of this.index.blocksOf(record)) {
+        events.push(stored('disk', key, { parent, scopeTag: record.scope }));
+        parent = key;
+      }
     }
     return events;
   }
@@ -506,17 +516,16 @@ export class DiskTier {
         this.#written(event.ticket, event.status, event.record);
         return;
       case 'durable': {
-        const durable = this.#undurable.filter(({ id }) => id <= event.upTo);
-        this.#undurable = this.#undurable.filter(({ id }) => id > event.upTo);
-        for (const record of durable) {
-          if (record.kind !== 'segment') continue;
-          const isFirst = record.fromToken === 0;
-          for (const stored of storedEvents(record.blocks, record, isFirst)) this.#options.onEvent(stored);
+        const durable = this.#undurable.filter(({ record }) => record.id <= event.upTo);
+        this.#undurable = this.#undurable.filter(({ record }) => record.id > event.upTo);
+        for (const { record, tokens } of durable) {
+          const { kind, blocks, scope, parent, fromToken } = record;
+          if (kind === 'segment') this.#tellStored(blocks, scope, fromToken === 0 ? '' : parent, fromToken, tokens);
         }
         return;
       }
       case 'lost':
-        this.#undurable = this.#undurable.filter(({ id }) => id !== event.id);
+        this.#undurable = this.#undurable.filter(({ record }) => record.id !== event.id);
         for (const { key } of this.#removed(this.index.remove(event.id, 'evicted'))) this.#rememberNotStored(key);
         this.#health.failed('write-error', 'the disk lost what it had taken', this.#options.now());
         return;
@@ -570,10 +579,26 @@ export class DiskTier {
     for (const record of records) {
       if (record.kind !== 'segment') continue;
       for (const key of this.index.blocksOf(record)) {
-        this.#options.onEvent({ t: 'removed', tier: 'disk', blockHash: wireHash(key), scopeTag: latin1(record.scope) });
+        this.#options.onEvent(removed('disk', key, record.scope));
       }
     }
     return records;
+  }
+
+  #tellStored(
+    blocks: readonly HashKey[],
+    scopeTag: string,
+    firstParent: HashKey,
+    fromToken: number,
+    tokens: Uint32Array,
+  ): void {
+    let parent = firstParent;
+    blocks.forEach((key, index) => {
+      const from = fromToken + index * BLOCK_TOKENS;
+      const ids = [...tokens.subarray(from, from + BLOCK_TOKENS)];
+      this.#options.onEvent(stored('disk', key, { parent, scopeTag }, ids));
+      parent = key;
+    });
   }
 
   #showProblem(): void {
@@ -588,34 +613,6 @@ export class DiskTier {
 export function storedBytes(payloadBytes: number, blocks: number): number {
   const header = 512 + Math.ceil(payloadBytes / CRC_CHUNK_BYTES) * 4 + blocks * 32;
   return (Math.ceil(header / PAGE_BYTES) + Math.ceil(payloadBytes / PAGE_BYTES)) * PAGE_BYTES;
-}
-
-function storedEvents(
-  blocks: readonly HashKey[],
-  { parent, scope }: { readonly parent: HashKey; readonly scope: string },
-  isFirst: boolean,
-): CacheEvent[] {
-  return blocks.map((key, index) => {
-    const before = index > 0 ? (blocks[index - 1] as HashKey) : isFirst ? '' : parent;
-    const parentHash = before === '' ? new Uint8Array(0) : wireHash(before);
-    return {
-      t: 'stored',
-      tier: 'disk',
-      blockHash: wireHash(key),
-      parentHash,
-      tokens: [],
-      scopeTag: latin1(scope),
-    };
-  });
-}
-
-function latin1(text: string): Uint8Array {
-  return new Uint8Array(Buffer.from(text, 'latin1'));
-}
-
-/** Block hashes on the wire are the first half of the chain hash. */
-function wireHash(key: HashKey): Uint8Array {
-  return latin1(key.slice(0, 16));
 }
 
 function unavailable(message: string): Failure {

@@ -1,7 +1,31 @@
 // Events of the cache for those who follow it (routers): numbered without gaps, the newest kept, a snapshot for whoever
 // comes new or falls behind. Nothing waits for a reader.
 
-import type { CacheEvent, CacheSubscription } from './types.js';
+import { bytesOf } from './chain-hash.js';
+import type { HashKey } from './store.js';
+import type { CacheEvent, CacheSubscription, CacheTier } from './types.js';
+
+/** Block hashes on the wire are the first half of the chain hash. */
+const WIRE_HASH_BYTES = 16;
+
+/** `parent`: '' for the first block of a chain. `tokens`: none where they are not known any more. */
+export function stored(
+  tier: CacheTier,
+  key: HashKey,
+  { parent, scopeTag }: { readonly parent: HashKey; readonly scopeTag: string },
+  tokens: readonly number[] = [],
+): CacheEvent {
+  const [blockHash, parentHash] = [wireHash(key), wireHash(parent)];
+  return { t: 'stored', tier, blockHash, parentHash, tokens, scopeTag: bytesOf(scopeTag) };
+}
+
+export function removed(tier: CacheTier, key: HashKey, scopeTag: string): CacheEvent {
+  return { t: 'removed', tier, blockHash: wireHash(key), scopeTag: bytesOf(scopeTag) };
+}
+
+function wireHash(key: HashKey): Uint8Array {
+  return bytesOf(key.slice(0, WIRE_HASH_BYTES));
+}
 
 /** A reader that is further behind than this gets a snapshot: 20 MB at most. */
 const KEPT_EVENTS = 65_536;

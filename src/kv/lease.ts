@@ -27,10 +27,8 @@ interface ChoiceBlocks {
   readonly chain: HashKey[];
   /** The same without identity and scope; empty where there is no disk. */
   readonly plainChain: HashKey[];
-  /** Tokens behind the last complete block of `chain`. */
-  rest: number[];
   /** Generated so far. */
-  completionTokens: number;
+  readonly output: number[];
   /** Blocks that others may find; they are complete. */
   named: number;
 }
@@ -45,6 +43,10 @@ export class Lease {
   state: 'open' | 'restoring' | 'ready' | 'closed' = 'open';
   /** Why it must not be admitted now: another computes or restores what it can then share. */
   blockedBy: { readonly lease: Lease; readonly boundary: number } | null = null;
+  /** What it computes may be found and stored. */
+  keeps: boolean;
+  /** It was purged while it ran: not even what it restored may be found again. */
+  isPurged = false;
   /** It waited for a prefix that another made: what it then shares are live hits. */
   hasWaited = false;
   /** A restore failed: not tried again for this request. */
@@ -81,7 +83,9 @@ export class Lease {
     readonly chain: readonly HashKey[],
     /** The same without identity and scope. */
     readonly plainChain: readonly HashKey[],
-  ) {}
+  ) {
+    this.keeps = request.wishes.write;
+  }
 
   get promptTokens(): number {
     return this.request.promptTokens.length;
@@ -93,7 +97,7 @@ export class Lease {
   }
 
   get hasOutput(): boolean {
-    return (this.choices[0]?.completionTokens ?? 0) > 0;
+    return (this.choices[0]?.output.length ?? 0) > 0;
   }
 
   /** The next position that others wait for; 0: none. */
@@ -103,29 +107,35 @@ export class Lease {
     return next;
   }
 
-  /** Generated tokens of a choice, whose blocks they may complete. */
   addTokens(choice: number, tokens: readonly { readonly id: number }[]): void {
-    const blocks = this.choices[choice];
-    if (!blocks) return;
-    for (const { id } of tokens) blocks.rest.push(id);
-    blocks.completionTokens += tokens.length;
-    // Chained when asked for: the last token's row is not computed before the next step.
+    for (const { id } of tokens) this.choices[choice]?.output.push(id);
   }
 
-  /** Chain of a choice up to `numBlocks` complete blocks. */
+  /** Prompt and output of a choice at positions [from, to), as far as they are there. */
+  tokensOf(choice: number, from: number, to: number): Uint32Array {
+    const prompt = this.request.promptTokens;
+    if (to <= prompt.length) return prompt.subarray(from, to);
+    const output = this.choices[choice]?.output ?? [];
+    const generated = output.slice(Math.max(0, from - prompt.length), to - prompt.length);
+    return Uint32Array.from([...prompt.subarray(from), ...generated]);
+  }
+
+  /** Chain of a choice, up to `numBlocks` blocks as far as their tokens are there. */
   chainOf(choice: number, numBlocks: number): readonly HashKey[] {
-    const blocks = this.choices[choice] as ChoiceBlocks;
-    while (blocks.chain.length < numBlocks && blocks.rest.length >= BLOCK_TOKENS) {
-      const tokens = Uint32Array.from(blocks.rest.splice(0, BLOCK_TOKENS));
-      blocks.chain.push(extend(blocks.chain.at(-1) ?? this.keys.root, tokens));
-      blocks.plainChain.push(extend(blocks.plainChain.at(-1) ?? this.hasher.plainRoot, tokens));
+    const { chain, plainChain } = this.choices[choice] as ChoiceBlocks;
+    while (chain.length < numBlocks) {
+      const from = chain.length * BLOCK_TOKENS;
+      const tokens = this.tokensOf(choice, from, from + BLOCK_TOKENS);
+      if (tokens.length < BLOCK_TOKENS) break;
+      chain.push(extend(chain.at(-1) ?? this.keys.root, tokens));
+      plainChain.push(extend(plainChain.at(-1) ?? this.hasher.plainRoot, tokens));
     }
-    return blocks.chain;
+    return chain;
   }
 
   /** Complete blocks of a choice, as far as this side has heard. */
   completeBlocks(choice: number): number {
-    const completion = this.choices[choice]?.completionTokens ?? 0;
+    const completion = this.choices[choice]?.output.length ?? 0;
     const computed = completion === 0 ? this.promptDone : this.promptTokens + completion - 1;
     return Math.floor(computed / BLOCK_TOKENS);
   }

@@ -135,6 +135,9 @@ describe('administration', () => {
     });
     expect(load.residentBytes).toBeGreaterThan(10e6);
     expect(load.eventLoopDelay.seconds).toBe(0);
+    harness.engine.cache.statsOverrides = { hitTokens: 30, missTokens: 90 };
+    expect((await lookUp('admin', 'getLoad')).load.cacheHitRatio).toBe(0.25);
+    harness.engine.cache.statsOverrides = {};
     harness.engine.release();
     await call;
   });

@@ -66,6 +66,7 @@ test('help: every command, with examples; exit codes and environment at the top'
     'run',
     'score',
     'inspect',
+    'plan',
     'synth',
     'tokenize',
     'Exit codes:',
@@ -74,7 +75,7 @@ test('help: every command, with examples; exit codes and environment at the top'
   ]) {
     expect(top.stdout).toContain(word);
   }
-  for (const command of ['serve', 'run', 'score', 'inspect', 'synth', 'tokenize']) {
+  for (const command of ['serve', 'run', 'score', 'inspect', 'plan', 'synth', 'tokenize']) {
     const help = nandu([command, '--help']);
     expect(help.status).toBe(0);
     expect(help.stdout).toContain('Examples:');
@@ -151,6 +152,80 @@ test('an unknown kernel target is wrong configuration: 78', () => {
   const [status, line] = refusal(['run', '--model', golden, '--tokens', ids], { NANDU_TARGET: 'mmx' });
   expect(status).toBe(78);
   expect(line).toContain("'mmx'");
+});
+
+test('plan: a preset with everything given measures nothing, and the figures are exact', () => {
+  const machine = ['--ram', '1TiB', '--ssd', '1TB', '--disk-bandwidth', '3GB/s', '--memory-bandwidth', '200GB'];
+  const pro = ['plan', '--preset', 'V4-Pro', '--context', '1000000', ...machine];
+  expect(json(pro)).toMatchObject({
+    ...{ model: 'V4-Pro', context_tokens: 1_000_000, layers: { plain: 0, csa: 30, hca: 31 } },
+    ...{ bytes_per_million_tokens: 5_031_437_500, published_bytes_per_million_tokens: 5_481_437_500 },
+    ...{ ram_bytes: 2 ** 40, ssd_bytes: 1e12, disk_bytes_per_second: 3e9, memory_bytes_per_second: 200e9 },
+    ...{ price_list: 'default', currency: 'CNY' },
+    costs: [{ class: 'standard', hit_picos: '25000000000', miss_picos: '3000000000000' }],
+  });
+  const { stdout, stderr } = nandu(pro);
+  expect(stderr).toBe('');
+  for (const text of ['5.481 GB', '30 x (584 + 128) / 4 + 31 x 584 / 128', '30 x (584 + 68) / 4 + 31 x 584 / 128']) {
+    expect(stdout).toContain(text);
+  }
+  expect(stdout).toMatch(/hit 0\.025 +miss 3 +CNY/);
+});
+
+test('plan: a model file, this machine measured, and prices from a file', () => {
+  writeFileSync(at('prices.yaml'), 'currency: USD\nname: mine\nclasses: [{ name: x, hit: 1, miss: 2, output: 3 }]\n');
+  const planned = json(['plan', '--model', golden, '--context', '1000', '--prices', at('prices.yaml')]);
+  const { kv } = json(['inspect', golden]);
+  expect(planned.bytes_per_token.total).toBe(kv.reference.bytes_per_token);
+  expect(planned.disk_bytes_per_second).toBeGreaterThan(1e6);
+  expect(planned.memory_bytes_per_second).toBeGreaterThan(1e8);
+  expect(planned.ram_bytes).toBeGreaterThan(2 ** 28);
+  expect(planned).toMatchObject({ price_list: 'mine', currency: 'USD' });
+  expect(planned.costs).toEqual([{ class: 'x', hit_picos: '1000000000', miss_picos: '2000000000' }]);
+});
+
+test('plan: wrong use exits 64, a wrong price list 78 by line and entry', () => {
+  const preset = ['plan', '--preset', 'V4-Flash', '--disk-bandwidth', '1GB', '--memory-bandwidth', '1GB'];
+  expect(refusal(['plan'])).toEqual([64, 'nandu: give either --model or --preset']);
+  expect(refusal([...preset, '--model', golden])).toEqual([64, 'nandu: give either --model or --preset']);
+  expect(refusal(['plan', '--preset', 'V5'])[1]).toContain('V4-Flash, V4-Pro');
+  for (const flags of [
+    ['--ram', 'much'],
+    ['--ssd', '-1'],
+    ['--disk-bandwidth', '0'],
+    ['--memory-bandwidth', '1GB/h'],
+    ['--context', '0'],
+  ]) {
+    const [code, line] = refusal([...preset, ...flags]);
+    expect([code, line.includes(flags[0] as string)], line).toEqual([64, true]);
+  }
+  writeFileSync(
+    at('wrong.yaml'),
+    'currency: USD\nname: x\nclasses:\n  - name: a\n    hit: 1\n    miss: 0.0000001\n    output: 1\n',
+  );
+  const why = `nandu: ${at('wrong.yaml')}:6: classes[0].miss: has more than 6 decimals`;
+  for (const args of [
+    [...preset, '--prices', at('wrong.yaml')],
+    ['serve', '--prices', at('wrong.yaml')],
+  ]) {
+    expect(refusal(args)).toEqual([78, expect.stringContaining(why)]);
+  }
+  expect(refusal(['serve', '--prices', at('none.yaml')])).toEqual([78, expect.stringContaining(at('none.yaml'))]);
+});
+
+test('serve: a wrong flag of the cache exits 64 by name, the same as a variable 78', () => {
+  for (const [flag, value] of [
+    ['--kv-points', 'some'],
+    ['--io', 'aio'],
+    ['--kv-max-bytes', 'lots'],
+    ['--kv-memory', '-1'],
+    ['--kv-write-budget', '1XB'],
+    ['--kv-fault', 'fire=1'],
+  ] as const) {
+    const [code, line] = refusal(['serve', flag, value]);
+    expect([code, line.includes(`${flag}: "${value}"`)], line).toEqual([64, true]);
+  }
+  expect(refusal(['serve'], { NANDU_IO: 'aio' })).toEqual([78, expect.stringContaining('NANDU_IO: "aio"')]);
 });
 
 test('score: the figures do not depend on chunks, and the logits are a [tokens, vocab] array', () => {

@@ -44,6 +44,8 @@ type RegionClass = 'segment' | 'point' | 'reinserted';
 interface Region {
   state: RegionState;
   usedBytes: number;
+  /** Of records that lie or lay in it. */
+  readonly ids: number[];
 }
 
 interface Command {
@@ -71,7 +73,10 @@ export class FakeStore implements KvStore {
   readonly #records = new Map<number, RecordInfo>();
   readonly #regions: Region[];
   readonly #open = new Map<RegionClass, number>();
-  readonly #sealOrder: number[] = [];
+  /** Sealed regions, the oldest first; and free ones. */
+  readonly #sealOrder = new Set<number>();
+  readonly #free: number[] = [];
+  #liveBytes = 0;
   readonly #forced = new Map<FakeFault, number>();
   #random: () => number;
   #commands: Command[] = [];
@@ -104,7 +109,12 @@ export class FakeStore implements KvStore {
     };
     this.#random = seeded(this.#options.seed);
     this.secret = Uint8Array.from({ length: 32 }, () => Math.floor(this.#random() * 256));
-    this.#regions = Array.from({ length: this.#options.regions }, () => ({ state: 'free', usedBytes: 0 }));
+    this.#regions = Array.from({ length: this.#options.regions }, () => ({
+      state: 'free',
+      usedBytes: 0,
+      ids: [],
+    }));
+    this.#free.push(...this.#regions.keys());
   }
 
   drain(): StoreEvent[] {
@@ -131,11 +141,13 @@ export class FakeStore implements KvStore {
       const id = ++this.#lastId;
       const written = { ...record, id, region, storedBytes, payloadBytes, createdMs: this.#options.now() };
       this.#records.set(id, written);
+      this.#liveBytes += storedBytes;
+      this.#regions[region]?.ids.push(id);
       this.#bytes.appended += storedBytes;
       this.writtenIds.push(id);
       this.#emit({ t: 'written', ticket, status: 'ok', record: written });
       if (this.#happens('lost')) {
-        this.#records.delete(id);
+        this.#forget(id);
         this.#emit({ t: 'lost', id });
       }
       if (this.#options.commit === 'each') this.#commits();
@@ -180,19 +192,21 @@ export class FakeStore implements KvStore {
       for (const record of kept) {
         const to = this.#room('reinserted', record.storedBytes) as number;
         this.#records.set(record.id, { ...record, region: to });
+        this.#regions[to]?.ids.push(record.id);
         this.#bytes.reinserted += record.storedBytes;
         this.#emit({ t: 'moved', id: record.id, region: to });
       }
-      for (const record of this.#in(region)) this.#records.delete(record.id);
-      this.#regions[region] = { state: 'free', usedBytes: 0 };
-      this.#sealOrder.splice(this.#sealOrder.indexOf(region), 1);
+      for (const record of this.#in(region)) this.#forget(record.id);
+      this.#regions[region] = { state: 'free', usedBytes: 0, ids: [] };
+      this.#sealOrder.delete(region);
+      this.#free.push(region);
       end('ok');
     });
   }
 
   destroy(ticket: number, ids: readonly number[]): void {
     this.#writes(() => {
-      for (const id of ids) this.#records.delete(id);
+      for (const id of ids) this.#forget(id);
       this.#emit({ t: 'destroyed', ticket, status: this.#writeProblem('destroy-error') });
     });
   }
@@ -202,17 +216,16 @@ export class FakeStore implements KvStore {
   }
 
   stats(): StoreStats {
-    const count = (state: RegionState): number => this.#regions.filter((region) => region.state === state).length;
     const { regionBytes, regions } = this.#options;
     return {
       regionsTotal: regions,
-      regionsFree: count('free'),
-      regionsOpen: count('open'),
-      regionsSealed: count('sealed'),
+      regionsFree: this.#free.length,
+      regionsOpen: this.#open.size,
+      regionsSealed: this.#sealOrder.size,
       regionsLimit: regions,
       regionBytes,
       usedBytes: regionBytes * regions,
-      liveBytes: [...this.#records.values()].reduce((sum, record) => sum + record.storedBytes, 0),
+      liveBytes: this.#liveBytes,
       records: this.#records.size,
       queuedBytes: this.#queuedBytes,
       bytesAppended: this.#bytes.appended,
@@ -255,14 +268,17 @@ export class FakeStore implements KvStore {
     const next = new FakeStore({ ...this.#options, ...options });
     next.secret.set(this.secret);
     for (const record of this.#records.values())
-      if (how === 'close' || record.id <= this.#durableId) next.#records.set(record.id, record);
+      if (how === 'close' || record.id <= this.#durableId) {
+        next.#records.set(record.id, record);
+        next.#liveBytes += record.storedBytes;
+      }
     next.#lastId = this.#lastId;
     next.#durableId = this.#lastId;
-    next.#regions.splice(0, Infinity, ...this.#regions.map((region) => ({ ...region })));
-    next.#sealOrder.push(...this.#sealOrder);
+    next.#regions.splice(0, Infinity, ...this.#regions.map((region) => ({ ...region, ids: [...region.ids] })));
     const found = [...next.#records.values()].sort(() => next.#random() - 0.5);
     for (const record of found) next.#emit({ t: 'recovered', record });
-    for (const [region, { state }] of next.#regions.entries()) if (state === 'open') next.#sealOrder.push(region);
+    for (const region of [...this.#sealOrder, ...this.#open.values()]) next.#sealOrder.add(region);
+    next.#free.splice(0, Infinity, ...this.#free);
     for (const region of next.#sealOrder) {
       (next.#regions[region] as Region).state = 'sealed';
       next.#emit({ t: 'sealed', region });
@@ -293,7 +309,7 @@ export class FakeStore implements KvStore {
       if (!record) return end('not-found');
       if (this.#happens('read-error')) return end('io-error');
       if (record.key !== key || this.#happens('corrupt')) {
-        this.#records.delete(id);
+        this.#forget(id);
         this.#quarantined++;
         return end('corrupt');
       }
@@ -375,15 +391,15 @@ export class FakeStore implements KvStore {
     let open = this.#open.get(kind);
     if (open !== undefined && (this.#regions[open] as Region).usedBytes + bytes > this.#options.regionBytes) {
       (this.#regions[open] as Region).state = 'sealed';
-      this.#sealOrder.push(open);
+      this.#sealOrder.add(open);
       this.#open.delete(kind);
       this.#emit({ t: 'sealed', region: open });
       open = undefined;
     }
     if (open === undefined) {
-      open = this.#regions.findIndex(({ state }) => state === 'free');
-      if (open < 0) return null;
-      this.#regions[open] = { state: 'open', usedBytes: 0 };
+      open = this.#free.shift();
+      if (open === undefined) return null;
+      this.#regions[open] = { state: 'open', usedBytes: 0, ids: [] };
       this.#open.set(kind, open);
     }
     (this.#regions[open] as Region).usedBytes += bytes;
@@ -394,7 +410,7 @@ export class FakeStore implements KvStore {
     const { regionBytes } = this.#options;
     const open = this.#open.get(kind);
     let left = open === undefined ? 0 : regionBytes - (this.#regions[open] as Region).usedBytes;
-    let free = this.#regions.filter(({ state }) => state === 'free').length;
+    let free = this.#free.length;
     for (const { storedBytes } of records) {
       if (storedBytes > left) {
         if (free-- === 0) return false;
@@ -405,8 +421,15 @@ export class FakeStore implements KvStore {
     return true;
   }
 
+  #forget(id: number): void {
+    this.#liveBytes -= this.#records.get(id)?.storedBytes ?? 0;
+    this.#records.delete(id);
+  }
+
   #in(region: number): RecordInfo[] {
-    return [...this.#records.values()].filter((record) => record.region === region);
+    return (this.#regions[region] as Region).ids
+      .flatMap((id) => this.#records.get(id) ?? [])
+      .filter((record) => record.region === region);
   }
 }
 

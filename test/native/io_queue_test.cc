@@ -187,6 +187,7 @@ TEST(io_queue_ends_each_request_once_when_cancelled_or_closed) {
   desk.finish(taken);
   EXPECT(desk.take(taken) == 1);
   EXPECT(desk.answers.times[0] == 0 && desk.answers.times[2] == 1);  // a piece of 0 is still out
+  EXPECT(desk.answers.times[3] == 0);                                // of no group
   desk.finish(taken);
   desk.queue.close();
   desk.submit(IoClass::kDemandKv, 4);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -182,6 +183,11 @@ TEST(io_reports_errors_once_and_goes_on) {
     EXPECT(run(*io, IoOp::kRead, file, 0, pages.data, 4 * kPage) == (backend == IoBackend::kMmap ? 0 : -EIO));
     EXPECT(io->truncate(file, kPage) == 0 && io->file_bytes(file) == kPage);
     EXPECT(io->allocate(file, 0, uint64_t{1} << 62) != 0);  // no disk is so large
+    EXPECT(mkfifo(folder.file("b").c_str(), 0600) == 0);    // opening it for reading would wait for ever
+    for (const char* odd : {"b", "."}) {
+      Result<uint32_t> none = io->add_file(folder.file(odd), false, true);
+      EXPECT(!none.ok() && none.error().message == folder.file(odd) + ": not a regular file");
+    }
     Result<uint32_t> missing = io->add_file(folder.file("missing"), false, false);
     EXPECT(!missing.ok() && missing.error().code == Code::kIo);
     EXPECT(missing.error().message == folder.file("missing") + ": No such file or directory");

@@ -146,3 +146,168 @@ TEST(store_destroyed_records_are_gone_at_once_and_for_ever) {
   }
   EXPECT(t.read(ids[1], 2, 50'000) == StoreStatus::kOk);
 }
+
+namespace {
+
+// Random commands, and what must be true of each record whatever happens: durable ones are there, destroyed ones are
+// not, and no read ever brings a wrong byte.
+struct Model {
+  struct Entry {
+    uint64_t n = 0, bytes = 0;
+    uint32_t region = 0;
+    bool durable = false;
+    bool dropped = false;  // reclaim was told not to keep it: it may be there or not
+    bool destroying = false;
+    size_t durable_at = ~size_t{0}, dropped_at = ~size_t{0}, destroy_asked_at = ~size_t{0}, destroyed_at = ~size_t{0};
+  };
+  TestStore& t;
+  Random random;
+  std::map<uint64_t, Entry> entries;
+  std::set<uint32_t> sealed;
+  uint64_t next_n = 1;
+  uint64_t operations = 0, reads = 0, reclaims = 0, moved = 0, destroys = 0, written = 0;
+
+  Model(TestStore& store, uint64_t seed) : t(store), random(seed) {}
+
+  void hear() {
+    for (const Timed& timed : t.take_events()) {
+      const StoreEvent& e = timed.event;
+      if (e.kind == StoreEvent::kSealed) sealed.insert(static_cast<uint32_t>(e.number));
+      if (e.kind == StoreEvent::kReclaimed && e.status == StoreStatus::kOk)
+        sealed.erase(static_cast<uint32_t>(e.number));
+      if (e.kind == StoreEvent::kMoved) entries[e.record.id].region = e.record.region, moved++;
+      if (e.kind == StoreEvent::kDurable)
+        for (auto& [id, entry] : entries)
+          if (id <= e.number && !entry.durable) entry.durable = true, entry.durable_at = timed.at;
+      if (e.kind == StoreEvent::kLost) entries[e.number].dropped = true;
+    }
+  }
+  void append() {
+    const uint64_t n = next_n++;
+    const uint64_t bytes = random.below(4) ? random.below(20'000) : random.below(150'000);
+    const StoreEvent e =
+        t.append(n, bytes, random.below(3) ? RecordKind::kSegment : RecordKind::kPoint, 1 + random.below(4));
+    if (e.status == StoreStatus::kNoSpace) return reclaim();
+    EXPECT(e.status == StoreStatus::kOk);
+    if (e.status != StoreStatus::kOk) return;
+    entries[e.record.id] = {n, bytes, e.record.region};
+    written++;
+  }
+  void read() {
+    if (entries.empty()) return;
+    auto it = std::next(entries.begin(), random.below(static_cast<uint32_t>(entries.size())));
+    const StoreStatus status = t.read(it->first, it->second.n, it->second.bytes);
+    const bool gone = it->second.dropped || it->second.destroying;
+    EXPECT(status == (gone ? StoreStatus::kNotFound : StoreStatus::kOk));
+    reads++;
+  }
+  void reclaim() {
+    if (sealed.empty()) return;
+    const uint32_t region = *std::next(sealed.begin(), random.below(static_cast<uint32_t>(sealed.size())));
+    std::vector<uint64_t> keep;
+    const uint32_t share = random.below(4);  // of eight
+    const size_t now = t.disk->now();
+    for (auto& [id, e] : entries) {
+      if (e.region != region || e.dropped || e.destroying) continue;
+      if (random.below(8) < share) {
+        keep.push_back(id);
+      } else {
+        e.dropped = true;
+        e.dropped_at = std::min(e.dropped_at, now);
+      }
+    }
+    const StoreStatus status = t.reclaim(region, keep);
+    EXPECT(status == StoreStatus::kOk);
+    reclaims++;
+  }
+  void destroy() {
+    std::vector<uint64_t> ids;
+    const size_t now = t.disk->now();
+    for (uint32_t i = random.below(4); i > 0 && !entries.empty(); i--) {
+      auto it = std::next(entries.begin(), random.below(static_cast<uint32_t>(entries.size())));
+      if (it->second.dropped || it->second.destroying) continue;
+      ids.push_back(it->first);
+      it->second.destroying = true;
+      it->second.destroy_asked_at = now;
+    }
+    EXPECT(t.destroy(ids) == StoreStatus::kOk);
+    const size_t done = t.disk->now();
+    for (const uint64_t id : ids) entries[id].destroyed_at = done;
+    destroys += ids.size();
+  }
+  void reopen(bool clean) {
+    if (clean) {
+      t.close();
+    } else {
+      t.kill();
+    }
+    hear();
+    sealed.clear();
+    EXPECT(t.open().ok());
+    for (auto& [id, e] : entries) {
+      const bool found = t.recovered.count(id) > 0;
+      if (found) EXPECT(t.recovered[id].key == key_of(e.n) && t.recovered[id].payload_bytes == e.bytes);
+      if (e.destroying) EXPECT(!found);
+      if (!e.destroying && !e.dropped) EXPECT(found);
+      if (found) e.region = t.recovered[id].region, e.dropped = false;
+      if (!found) e.dropped = true;
+    }
+    for (const auto& [id, record] : t.recovered) EXPECT(entries.count(id));
+    hear();
+  }
+  void check() {
+    // Figures are published at the end of a turn of the store's loop; this command's answer comes from a later one.
+    EXPECT(t.destroy({}) == StoreStatus::kOk);
+    const StoreStats s = t.store->stats();
+    uint64_t bytes = 0, records = 0;
+    for (const auto& [id, e] : entries) {
+      if (e.dropped || e.destroying) continue;
+      records++;
+      bytes += kPageBytes + round_up(e.bytes, kPageBytes);
+    }
+    EXPECT_MSG(s.records == records, std::to_string(s.records) + " for " + std::to_string(records));
+    EXPECT(s.live_bytes == bytes && s.queued_bytes == 0);
+    EXPECT(s.used_bytes <= t.options.max_bytes);
+    EXPECT(s.regions_free + s.regions_open + s.regions_sealed == s.regions_total && s.regions_total <= s.regions_limit);
+  }
+  void step() {
+    operations++;
+    const uint32_t what = random.below(100);
+    if (what < 50) append();
+    else if (what < 82) read();
+    else if (what < 88) destroy();
+    else if (what < 92) reclaim();
+    else if (what < 96) t.flush();
+    else return;
+    hear();
+  }
+};
+
+}  // namespace
+
+TEST(store_random_operations_agree_with_a_reference_across_restarts) {
+  const uint32_t seeds = long_form() ? 40 : 3;
+  uint64_t operations = 0, reclaims = 0, moved = 0, reopens = 0;
+  for (uint32_t seed = 1; seed <= seeds; seed++) {
+    TestStore t;
+    t.seed = seed * 1000;
+    EXPECT(t.open().ok());
+    Model model(t, seed);
+    for (int i = 0; i < 1200; i++) {
+      model.step();
+      if (i % 20 == 19) model.check();
+      if (model.random.below(120) == 0) {
+        model.reopen(model.random.below(2) == 0);
+        model.check();
+        reopens++;
+      }
+      if (!failures().empty()) return fail(__FILE__, __LINE__, "seed " + std::to_string(seed));
+    }
+    EXPECT(t.wrong_bytes == 0 && t.store->stats().quarantined == 0);
+    EXPECT(t.disk->most_bytes + kPageBytes <= t.options.max_bytes);
+    operations += model.operations, reclaims += model.reclaims, moved += model.moved;
+  }
+  fprintf(stderr, "store model: %u seeds, %llu operations, %llu reclaims, %llu moved, %llu reopened\n", seeds,
+          static_cast<unsigned long long>(operations), static_cast<unsigned long long>(reclaims),
+          static_cast<unsigned long long>(moved), static_cast<unsigned long long>(reopens));
+}

@@ -36,7 +36,54 @@ test('the defaults are those of the contract', () => {
       logFormat: 'json',
       reflection: true,
     },
+    ...{
+      kvMaxBytes: 0,
+      kvMemory: null,
+      kvPoints: 'periodic',
+      kvWriteBudget: 0,
+      io: 'auto',
+      kvFault: null,
+      prices: null,
+    },
   });
+});
+
+test("the cache lives in a folder of its own in the user's cache, unless it is told where, or not to", () => {
+  const home = { XDG_CACHE_HOME: '/var/cache/me' };
+  expect(readConfig({}, home)).toMatchObject({
+    kvDir: '/var/cache/me/nandu/kv',
+    shown: { 'kv-dir': '/var/cache/me/nandu/kv' },
+  });
+  expect(readConfig({}, {}).kvDir).toMatch(/^\/.+\/\.cache\/nandu\/kv$/);
+  expect(readConfig({}, { XDG_CACHE_HOME: 'relative' }).kvDir).toBe(readConfig({}, {}).kvDir);
+  expect(readConfig({ kvDir: 'here' }, home).kvDir).toBe('here');
+  expect(readConfig({ kvDir: '' }, home).kvDir).toBe('');
+  expect(readConfig({ kvDir: 'none' }, home).kvDir).toBe('');
+  expect(readConfig({}, { ...home, NANDU_KV_DIR: 'none' }).kvDir).toBe('');
+});
+
+test('memory of the cache may be nothing, which is not the same as not said', () => {
+  expect(readConfig({ kvMemory: '0' }, {}).kvMemory).toBe(0);
+  expect(readConfig({ kvMemory: '2GiB' }, {}).kvMemory).toBe(2 ** 31);
+});
+
+test('a rehearsed failure is checked word by word', () => {
+  const all =
+    'seed=7,read-error=0.01,write-error=1,short=0.5,flip=0.001,lost=0,misdirect=0.1,torn=0.2,delay-ms=5:0.1,full-after=1048576,crash-after=9';
+  expect(readConfig({ kvFault: all }, {}).kvFault).toBe(all);
+  for (const [spec, why] of [
+    ['fire=1', 'unknown key in "fire=1"'],
+    ['toString=1', 'unknown key in "toString=1"'],
+    ['seed=1,', 'unknown key in ""'],
+    ['flip', 'wrong value in "flip"'],
+    ['flip=1.5', 'wrong value in "flip=1.5"'],
+    ['flip=-0.1', 'wrong value in "flip=-0.1"'],
+    ['seed=x', 'wrong value in "seed=x"'],
+    ['delay-ms=5', 'wrong value in "delay-ms=5"'],
+    ['seed=1;flip=0.1', 'wrong value in "seed=1;flip=0.1"'],
+  ] as const) {
+    expect(problem({ kvFault: spec }).message, spec).toContain(why);
+  }
 });
 
 test('a flag goes before the environment, that before the default, and foreign variables count for nothing', () => {

@@ -191,6 +191,42 @@ describe('a price list', () => {
   });
 });
 
+test('whatever a file holds, it is a list or a refusal by line', () => {
+  const word = fc.constantFrom(
+    'currency',
+    'name',
+    'classes',
+    'hit',
+    'hours',
+    ':',
+    '- ',
+    '\n',
+    '  ',
+    '{',
+    '}',
+    '[',
+    '"',
+    '&a',
+    '*a',
+    '!!',
+    '1',
+    '|',
+    '---',
+    '\t',
+  );
+  fc.assert(
+    fc.property(fc.array(fc.oneof(word, fc.string({ maxLength: 4 })), { maxLength: 40 }), (words) => {
+      try {
+        parsePriceList(words.join(''), 'p.yaml');
+      } catch (error) {
+        expect(error).toBeInstanceOf(ConfigurationError);
+        expect((error as Error).message).toMatch(/^p\.yaml:\d+: /);
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
 function problem(read: () => unknown): string {
   try {
     read();

@@ -57,8 +57,8 @@ describe('bytes a token', () => {
 });
 
 test('a point is the windows of all layers and the carry of the CSA layers', () => {
-  expect(pointBytes(Flash, OUR_ROWS)).toBe(43 * 128 * 584 + 430_080);
-  expect(pointBytes(Pro, OUR_ROWS)).toBe(61 * 128 * 584 + 614_400);
+  expect(pointBytes(Flash, OUR_ROWS)).toBe(43 * 127 * 584 + 430_080);
+  expect(pointBytes(Pro, OUR_ROWS)).toBe(61 * 127 * 584 + 614_400);
 });
 
 describe('on disk', () => {

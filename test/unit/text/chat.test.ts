@@ -191,6 +191,24 @@ test('an append-only conversation keeps its tokens: each prompt begins with the 
   }
 });
 
+test('setupEnd is where the system messages and the tools end, and the same whatever follows', () => {
+  const setupOf = (chat: Conversation): string => {
+    const { tokens, setupEnd } = encoder.encode(chat);
+    return readable(tokenizer.decode(tokens.subarray(0, setupEnd), { showSpecial: true }).text);
+  };
+  const one = conversation([system('Be brief.'), user('hi')]);
+  expect(setupOf(one)).toBe(readable(`${SpecialToken.BOS}Be brief.`));
+  expect(setupOf(conversation([system('Be brief.'), user('what else?'), assistant('no')]))).toBe(setupOf(one));
+  expect(setupOf(conversation([system('Be brief.'), system('Be brief.'), user('hi')]))).toContain('Be brief.Be brief.');
+  const withTools = setupOf({ ...one, tools: [TOOL] });
+  expect(withTools).toContain('"name": "f"');
+  expect(withTools.endsWith('hi')).toBe(false);
+  expect(setupOf({ ...conversation([user('hi')]), tools: [TOOL] })).toContain('"name": "f"');
+  expect(setupOf(conversation([user('hi')]))).toBe(readable(SpecialToken.BOS));
+  // Nothing but a system message: all of it is setup, but for what opens the answer.
+  expect(setupOf(conversation([system('Be brief.')]))).toBe(setupOf(one));
+});
+
 test('messageEnds counts the tokens that lie wholly before the end of each message', () => {
   const messages = [system('You are.'), user('one'), user('two three'), assistant('four'), user('five')];
   const { tokens, messageEnds } = encoder.encode(conversation(messages));
