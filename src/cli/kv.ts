@@ -33,13 +33,15 @@ const KEPT_SHARE = 0.25;
 
 /** Budget of KV rows and points in RAM, and the part of it that stays when no request uses it. */
 export function cacheConfig(description: ModelDescription, keptBytes: number | null, mode: PointMode): CacheConfig {
-  const { kv_blocks: blocks, kv_block_bytes: blockBytes, geometry } = description;
+  const { kv_blocks: blocks, geometry } = description;
+  // Blocks of a model without compressed layers are empty; counted as a byte, as native does, they still have a number.
+  const blockBytes = Math.max(1, description.kv_block_bytes);
   const budget = blocks * blockBytes;
   const keptBytesMax = Math.min(keptBytes ?? Math.floor(budget * KEPT_SHARE), budget);
   // Points lie beside the slots, so slots leave room for as many of them as may be kept.
   const slotBytes = Math.max(budget - keptBytesMax, budget / 2);
   return {
-    numSlots: Math.max(1, Math.floor(slotBytes / Math.max(1, blockBytes))),
+    numSlots: Math.max(1, Math.floor(slotBytes / blockBytes)),
     keptBytesMax,
     mode,
     replayTokens: ((geometry.window ?? 1) - 1) * geometry.layers,
@@ -76,7 +78,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
   const { addon, runner, description, config, cache, listener } = wiring;
   const { log } = listener;
   const { kvDir: directory } = config;
-  if (directory === null) return null;
+  if (directory === '') return null;
   const blockPayloadBytes = description.kv_block_payload_bytes;
   const pointPayloadBytes = description.kv_point_bytes;
   const maxBytes = quotaFor(directory, config.kvMaxBytes);

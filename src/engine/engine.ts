@@ -87,7 +87,8 @@ export class NanduEngine implements Engine {
     this.#cache = new KvCache({
       ...config.cache,
       numSlots: this.#kvBlocks,
-      blockBytes: kvBlockBytes,
+      // Without compressed layers blocks are empty; at no bytes at all they would stay although nothing may.
+      blockBytes: Math.max(1, kvBlockBytes),
       releasePoint: (point) => runner.releasePoint(point),
       onChange: () => this.#requestTurn(),
       now: this.#now,
