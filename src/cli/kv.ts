@@ -66,7 +66,7 @@ export async function openDisk(
   log: Log,
 ): Promise<OpenDisk | null> {
   const { kvDir: directory } = config;
-  if (directory === null) return null;
+  if (directory === '') return null;
   const blockPayloadBytes = description.kv_block_payload_bytes;
   const pointPayloadBytes = description.kv_point_bytes;
   const maxBytes = quotaFor(directory, config.kvMaxBytes);
