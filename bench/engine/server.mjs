@@ -23,6 +23,10 @@ export class Server {
       String(threads),
       '--log-format',
       'json',
+      '--kv-dir', // every prompt is computed, and nothing of it meets the user's own cache
+      'none',
+      '--kv-memory',
+      '0',
     ];
     this.process = spawn(process.execPath, [nandu, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
     const lines = [this.process.stdout, this.process.stderr].map((input) => createInterface({ input }));

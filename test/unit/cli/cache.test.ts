@@ -54,7 +54,10 @@ beforeEach(() => {
 });
 afterEach(() => void vi.restoreAllMocks());
 
-async function run(store: RecordedStore, ...argv: string[]): Promise<{ code: number; message: string; opened: unknown[] }> {
+async function run(
+  store: RecordedStore,
+  ...argv: string[]
+): Promise<{ code: number; message: string; opened: unknown[] }> {
   const opened: unknown[] = [];
   const program = new Command('nandu').exitOverride().configureOutput({ writeErr: () => {} });
   registerCache(program, async (directory, isReadOnly) => {
@@ -147,7 +150,9 @@ describe('purge', () => {
 
   test('by age takes what was written before', async () => {
     const { all } = tree();
-    const store = new RecordedStore(all.map((record) => (record.id <= 2 ? record : { ...record, createdMs: Date.now() })));
+    const store = new RecordedStore(
+      all.map((record) => (record.id <= 2 ? record : { ...record, createdMs: Date.now() })),
+    );
     await run(store, 'purge', '--older-than', '1d');
     expect(store.destroyed.sort()).toEqual([1, 2]);
   });
