@@ -38,10 +38,14 @@ function goBin() {
 }
 
 async function startServer(flags) {
-  const server = spawn(process.execPath, ['bin/nandu.js', 'serve', '--listen', '127.0.0.1:0', ...flags], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const server = spawn(
+    process.execPath,
+    ['bin/nandu.js', 'serve', '--listen', '127.0.0.1:0', '--kv-dir', 'none', ...flags],
+    {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   let port = 0;
   for await (const line of createInterface({ input: server.stdout })) {
     const { msg, port: bound } = JSON.parse(line);

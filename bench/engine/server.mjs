@@ -10,8 +10,8 @@ export const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 
 export class Server {
-  /** `listening` resolves to the port, `serving` when the model answers. `more`: further flags; the cache has no disk. */
-  constructor(model, threads, more = ['--kv-dir', 'none']) {
+  /** `listening` resolves to the port, `serving` when the model answers. `more`: further flags; by themselves nothing is kept, and the user's own cache is left alone. */
+  constructor(model, threads, more = ['--kv-dir', 'none', '--kv-memory', '0']) {
     this.beginMs = performance.now();
     const flags = [
       'serve',

@@ -46,7 +46,8 @@ interface Served {
 }
 
 function start(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Omit<Served, 'peer' | 'port'> {
-  const child = spawn(process.execPath, [bin, 'serve', ...args], { env: { ...process.env, ...environment } });
+  const env = { ...process.env, NANDU_KV_DIR: 'none', ...environment };
+  const child = spawn(process.execPath, [bin, 'serve', ...args], { env });
   children.push(child);
   const log: Message[] = [];
   let stderr = '';

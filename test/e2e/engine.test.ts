@@ -9,7 +9,7 @@ import { PlanEncoder } from '../../src/addon/plan-bytes.js';
 import { NativeRunner } from '../../src/addon/runner.js';
 import { Failure } from '../../src/base/failures.js';
 import { NanduEngine } from '../../src/engine/engine.js';
-import { definition, greedy, request, tokensOf } from '../fakes/requests.js';
+import { definition, greedy, keepsNothing, planned, request, tokensOf } from '../fakes/requests.js';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -30,7 +30,13 @@ async function open(maxRunning: number, maxWaiting = 10_000, kvBytes = 0) {
     verify: false,
   });
   const contextTokens = description.geometry.context;
-  const engine = new NanduEngine(runner, { contextTokens, eosToken: null, maxRunning, maxWaiting });
+  const engine = new NanduEngine(runner, {
+    contextTokens,
+    eosToken: null,
+    maxRunning,
+    maxWaiting,
+    cache: keepsNothing,
+  });
   return { runner, engine, description };
 }
 const prompt = (length: number, salt: number) => Array.from({ length }, (_, index) => (index * 31 + salt * 7) % 512);
@@ -108,8 +114,8 @@ test('a thousand requests aborted at any moment leave no sequence and no block',
   expect((await survivor.over).t).toBe('finished');
   expect(tokensOf(survivor.events).length).toBe(400);
   await until(() => runner.stats().sequences === 0);
-  expect(runner.stats().kvBlocksUsed).toBe(0);
   await new Promise((resolve) => setTimeout(resolve, 50)); // until the reports of the last releases are here
+  expect(engine.kvCache.ram.stats).toMatchObject({ heldBlocks: 0, keptBlocks: 0, namedBlocks: 0, pointBytes: 0 });
   // All places are free again: as many as there are run at once.
   const last = Array.from({ length: 4 }, () => request({ stop: { maxTokens: 2 } }));
   expect(last.map(({ request: asked }) => engine.start(asked).queuePosition)).toEqual([0, 0, 0, 0]);
@@ -174,7 +180,7 @@ test('native reads every definition that the encoder can write', async () => {
     // Every residue of every tail's length, so that each padding is met.
     const definitions = [0, 1].map((second) => {
       const size = number + second * 3;
-      return definition(number * 2 + second, 1 + (size % 9), {
+      const one = definition(number * 2 + second, 1 + (size % 9), {
         numChoices: 1 + (size % 8),
         sampling: { ...greedy, logitBias: new Map(ids(size % 4).map((id) => [id, id / 7])) },
         stop: {
@@ -185,8 +191,15 @@ test('native reads every definition that the encoder can write', async () => {
           ),
         },
       });
+      // As many slots and points as there can be of either; none of these sequences writes a block that another reads.
+      const slots = Array.from({ length: one.numChoices }, (_, index) => second * 8 + index);
+      return planned(one, {
+        slots,
+        points: ids(size % 4).map((_, index) => (index + 1) * 128),
+        keepsEnds: second === 1,
+      });
     });
-    const entries = definitions.map(({ sequence }) => ({ sequence, maxChunk: 0 }));
+    const entries = definitions.map(({ sequence }) => ({ sequence, maxChunk: 0, point: (number % 3) * 128 }));
     addon.submit(handle, encoder.encode({ number, stepTokens: 64, entries, definitions }));
   }
   await addon.close(handle);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadAddon } from '../../src/addon/load.js';
 import { PlanEncoder } from '../../src/addon/plan-bytes.js';
-import { definition } from '../fakes/requests.js';
+import { definition, planned } from '../fakes/requests.js';
 
 const scratch = mkdtempSync(join(tmpdir(), 'nandu-teardown-'));
 const model = join(scratch, 'golden.gguf');
@@ -19,8 +19,8 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 
 /** A plan of one sequence that generates for minutes, as bytes. */
 function endlessPlan(): string {
-  const asked = definition(1, 40, { stop: { maxTokens: 1_000_000 }, contextTokens: 2_000_000 });
-  const plan = { number: 1, stepTokens: 64, entries: [{ sequence: 1, maxChunk: 0 }], definitions: [asked] };
+  const asked = planned(definition(1, 40, { stop: { maxTokens: 1_000_000 }, contextTokens: 2_000_000 }));
+  const plan = { number: 1, stepTokens: 64, entries: [{ sequence: 1, maxChunk: 0, point: 0 }], definitions: [asked] };
   return Buffer.from(new PlanEncoder().encode(plan)).toString('base64');
 }
 

@@ -1,5 +1,5 @@
 // A KvStore in memory: regions, sealing, reclaim, destruction, group commit, restart, and seeded failures and delays.
-// No payload is kept, only what a record's header says. Commands end when their delay is over, or all at once by
+// Payloads are kept only with a FakeKvMemory to copy them from; else what a record's header says. Commands end when their delay is over, or all at once by
 // settle(). Same seed, same commands, same events.
 
 import type {
@@ -14,6 +14,7 @@ import type {
   StoreStats,
   StoreStatus,
 } from '../../src/kv/store.js';
+import type { FakeKvMemory, FakePayload } from './fake-kv-memory.js';
 
 export interface FakeStoreOptions {
   /** Default 1 MiB. */
@@ -34,6 +35,8 @@ export interface FakeStoreOptions {
   readonly commit?: 'each' | 'flush';
   /** Wall clock for createdMs. */
   readonly now?: () => number;
+  /** RAM that payloads are copied out of and into; null: none, and points that are read get numbers of their own. */
+  readonly memory?: FakeKvMemory | null;
 }
 
 export type FakeFault = 'write-error' | 'read-error' | 'corrupt' | 'lost' | 'reclaim-error' | 'destroy-error';
@@ -71,6 +74,7 @@ export class FakeStore implements KvStore {
 
   readonly #options: Required<FakeStoreOptions>;
   readonly #records = new Map<number, RecordInfo>();
+  readonly #payloads = new Map<number, FakePayload>();
   readonly #regions: Region[];
   readonly #open = new Map<RegionClass, number>();
   /** Sealed regions, the oldest first; and free ones. */
@@ -105,6 +109,7 @@ export class FakeStore implements KvStore {
       faults: {},
       commit: 'each',
       now: Date.now,
+      memory: null,
       ...options,
     };
     this.#random = seeded(this.#options.seed);
@@ -129,8 +134,11 @@ export class FakeStore implements KvStore {
     if (record.kind === 'segment' ? blocks !== record.blocks.length : payload.t !== 'point')
       throw new Error(`append: a ${record.kind} with a payload of ${payload.t}, ${blocks} blocks`);
     this.#queuedBytes += payloadBytes;
+    const { memory } = this.#options;
+    const copy = memory?.copyOut(payload);
     this.#writes(() => {
       this.#queuedBytes -= payloadBytes;
+      if (copy) memory?.mustEqual(payload, copy);
       const storedBytes = payloadBytes + this.#options.headerBytes;
       const problem = this.#writeProblem('write-error');
       const region = problem === 'ok' ? this.#room(record.kind, storedBytes) : null;
@@ -143,6 +151,7 @@ export class FakeStore implements KvStore {
       this.#records.set(id, written);
       this.#liveBytes += storedBytes;
       this.#regions[region]?.ids.push(id);
+      if (copy) this.#payloads.set(id, copy);
       this.#bytes.appended += storedBytes;
       this.writtenIds.push(id);
       this.#emit({ t: 'written', ticket, status: 'ok', record: written });
@@ -158,6 +167,8 @@ export class FakeStore implements KvStore {
     this.#reads(ticket, id, key, (record) => {
       if (record.kind !== 'segment' || skip + slots.length > record.blocks.length)
         throw new Error(`readBlocks: blocks ${skip} + ${slots.length} of record ${id}`);
+      const payload = this.#payloads.get(id);
+      if (payload?.t === 'blocks') this.#options.memory?.copyBlocksIn(payload.rows.slice(skip), slots);
       return { bytes: slots.length * this.#options.blockBytes, point: null };
     });
   }
@@ -165,7 +176,9 @@ export class FakeStore implements KvStore {
   readPoint(ticket: number, { id, key }: StoredPoint): void {
     this.#reads(ticket, id, key, (record) => {
       if (record.kind !== 'point') throw new Error(`readPoint: record ${id} is a ${record.kind}`);
-      return { bytes: record.payloadBytes, point: ++this.#numPoints };
+      const payload = this.#payloads.get(id);
+      const point = payload?.t === 'point' ? this.#options.memory?.addPoint(payload.point) : ++this.#numPoints;
+      return { bytes: record.payloadBytes, point: point as number };
     });
   }
 
@@ -247,9 +260,9 @@ export class FakeStore implements KvStore {
     return Promise.resolve();
   }
 
-  /** Everything that waits ends now, in order; onWake is called later, as always. */
-  settle(): void {
-    while (!this.hangs && this.#commands.length > 0) this.#commands.shift()?.run();
+  /** Everything that waits, or the first `most` of it, ends now, in order; onWake is called later, as always. */
+  settle(most = Infinity): void {
+    for (let left = most; left > 0 && !this.hangs && this.#commands.length > 0; left--) this.#commands.shift()?.run();
   }
 
   /** The next so many commands of that kind end badly, whatever the probabilities. */
@@ -272,6 +285,7 @@ export class FakeStore implements KvStore {
         next.#records.set(record.id, record);
         next.#liveBytes += record.storedBytes;
       }
+    for (const [id, payload] of this.#payloads) if (next.#records.has(id)) next.#payloads.set(id, payload);
     next.#lastId = this.#lastId;
     next.#durableId = this.#lastId;
     next.#regions.splice(0, Infinity, ...this.#regions.map((region) => ({ ...region, ids: [...region.ids] })));

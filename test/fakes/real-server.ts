@@ -25,6 +25,8 @@ export interface RealServer {
 /** Started and SERVING. */
 export async function startServer(flags: readonly string[] = []): Promise<RealServer> {
   const child = spawn(process.execPath, [bin, 'serve', '--listen', '127.0.0.1:0', ...flags], {
+    // The user's own cache is not for tests, and two at once would be refused there; --kv-dir among the flags goes before it.
+    env: { ...process.env, NANDU_KV_DIR: 'none' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const log: Message[] = [];

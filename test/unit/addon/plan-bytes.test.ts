@@ -3,8 +3,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { PlanEncoder } from '../../../src/addon/plan-bytes.js';
-import type { Plan, SequenceDefinition } from '../../../src/engine/plan.js';
-import { definition, greedy } from '../../fakes/requests.js';
+import type { Plan, PlannedSequence } from '../../../src/engine/plan.js';
+import { definition, greedy, planned, useCache } from '../../fakes/requests.js';
 
 const NONE = 0xffffffff;
 
@@ -16,11 +16,13 @@ function decodePlan(bytes: Uint8Array): Plan {
   expect(u32(0)).toBe(0x4e4c504e);
   const numEntries = u32(16);
   const entries = Array.from({ length: numEntries }, (_, index) => {
-    expect(u32(24 + index * 16 + 8)).toBe(0);
-    return { sequence: u64(24 + index * 16), maxChunk: u32(24 + index * 16 + 12) };
+    const at = 24 + index * 24;
+    expect(u32(at + 8)).toBe(0);
+    expect(u32(at + 20)).toBe(0);
+    return { sequence: u64(at), maxChunk: u32(at + 12), point: u32(at + 16) };
   });
-  const definitions: SequenceDefinition[] = [];
-  let at = 24 + numEntries * 16;
+  const definitions: PlannedSequence[] = [];
+  let at = 24 + numEntries * 24;
   for (let left = u32(20); left > 0; left--) {
     expect(at % 8).toBe(0);
     definitions.push(decodeDefinition(bytes, view, at));
@@ -30,13 +32,13 @@ function decodePlan(bytes: Uint8Array): Plan {
   return { number: u64(8), stepTokens: u32(4), entries, definitions };
 }
 
-function decodeDefinition(bytes: Uint8Array, view: DataView, at: number): SequenceDefinition {
+function decodeDefinition(bytes: Uint8Array, view: DataView, at: number): PlannedSequence {
   const u32 = (offset: number) => view.getUint32(at + offset, true);
   const f32 = (offset: number) => view.getFloat32(at + offset, true);
   const u64 = (offset: number) => Number(view.getBigUint64(at + offset, true));
   const orNull = (value: number) => (value === NONE ? null : value);
   const pad = (size: number) => Math.ceil(size / 8) * 8;
-  let tail = at + 112;
+  let tail = at + 128;
   const promptTokens = Uint32Array.from({ length: u32(24) }, (_, index) => view.getUint32(tail + index * 4, true));
   tail += pad(promptTokens.length * 4);
   const logitBias = new Map<number, number>();
@@ -54,8 +56,10 @@ function decodeDefinition(bytes: Uint8Array, view: DataView, at: number): Sequen
   });
   expect(text - tail).toBe(u32(100));
   tail += pad(u32(100));
-  expect(u32(104)).toBe(0);
-  expect(u32(108)).toBe(0);
+  const points = Array.from({ length: u32(104) }, (_, index) => view.getUint32(tail + index * 4, true));
+  tail += pad(points.length * 4);
+  const slots = Array.from({ length: u32(108) }, (_, index) => view.getUint32(tail + index * 4, true));
+  tail += pad(slots.length * 4);
   expect(tail - at).toBe(u32(16));
   const flags = u32(40);
   return {
@@ -79,13 +83,22 @@ function decodeDefinition(bytes: Uint8Array, view: DataView, at: number): Sequen
     topLogprobs: u32(44),
     contextTokens: u32(36),
     eosToken: orNull(u32(84)),
+    cache: useCache, // stays on this side
+    placement: {
+      slots,
+      points,
+      startPoint: u64(112),
+      startTokens: u32(120),
+      frozenTokens: u32(124),
+      keepsEnds: (flags & 8) !== 0,
+    },
   };
 }
 
 const u32 = fc.integer({ min: 0, max: 0xfffffffe });
 const id = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
 const float = fc.float({ noNaN: true, noDefaultInfinity: true });
-const definitions: fc.Arbitrary<SequenceDefinition> = fc.record({
+const definitions: fc.Arbitrary<PlannedSequence> = fc.record({
   sequence: id,
   promptTokens: fc.array(u32, { maxLength: 300 }).map((ids) => Uint32Array.from(ids)),
   numChoices: fc.integer({ min: 1, max: 8 }),
@@ -116,11 +129,20 @@ const definitions: fc.Arbitrary<SequenceDefinition> = fc.record({
   topLogprobs: fc.integer({ min: 0, max: 20 }),
   contextTokens: u32,
   eosToken: fc.option(u32, { nil: null }),
+  cache: fc.constant(useCache),
+  placement: fc.record({
+    slots: fc.array(u32, { maxLength: 40 }),
+    startPoint: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    startTokens: u32,
+    frozenTokens: u32,
+    points: fc.array(u32, { maxLength: 9 }),
+    keepsEnds: fc.boolean(),
+  }),
 });
 const plans: fc.Arbitrary<Plan> = fc.record({
   number: id,
   stepTokens: u32,
-  entries: fc.array(fc.record({ sequence: id, maxChunk: u32 }), { maxLength: 20 }),
+  entries: fc.array(fc.record({ sequence: id, maxChunk: u32, point: u32 }), { maxLength: 20 }),
   definitions: fc.array(definitions, { maxLength: 4 }),
 });
 
@@ -136,10 +158,9 @@ test('native reads from the bytes what the plan says, whatever plan the buffer h
 
 test('"no limit" stays no limit, and a request cannot ask for it by accident', () => {
   const encoder = new PlanEncoder();
-  const wide = definition(1, 3, {
-    stop: { maxTokens: Number.MAX_SAFE_INTEGER },
-    sampling: { ...greedy, seed: 2 ** 53 - 1 },
-  });
+  const wide = planned(
+    definition(1, 3, { stop: { maxTokens: Number.MAX_SAFE_INTEGER }, sampling: { ...greedy, seed: 2 ** 53 - 1 } }),
+  );
   const plan = decodePlan(encoder.encode({ number: 1, stepTokens: 1, entries: [], definitions: [wide] }));
   expect(plan.definitions[0]?.stop.maxTokens).toBe(NONE);
   expect(plan.definitions[0]?.reasoning.maxTokens).toBeNull();
@@ -148,7 +169,8 @@ test('"no limit" stays no limit, and a request cannot ask for it by accident', (
 
 test('a prompt of a million tokens crosses whole', () => {
   const encoder = new PlanEncoder();
-  const bytes = encoder.encode({ number: 1, stepTokens: 1, entries: [], definitions: [definition(1, 1_000_001)] });
-  expect(bytes.length).toBe(24 + 112 + 1_000_002 * 4);
-  expect(new DataView(bytes.buffer).getUint32(24 + 112 + 1_000_000 * 4, true)).toBe(1_000_001);
+  const long = planned(definition(1, 1_000_001), { slots: [7] });
+  const bytes = encoder.encode({ number: 1, stepTokens: 1, entries: [], definitions: [long] });
+  expect(bytes.length).toBe(24 + 128 + 1_000_002 * 4 + 8);
+  expect(new DataView(bytes.buffer).getUint32(24 + 128 + 1_000_000 * 4, true)).toBe(1_000_001);
 });

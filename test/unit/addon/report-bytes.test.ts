@@ -20,7 +20,7 @@ function encode(report: Report): Uint8Array {
     view.setFloat32(at, value, true);
     at += 4;
   };
-  const kind = { tokens: 1, progress: 2, ended: 3, failed: 4, released: 5 }[report.t];
+  const kind = { tokens: 1, progress: 2, ended: 3, failed: 4, released: 5, point: 6 }[report.t];
   switch (report.t) {
     case 'tokens':
       u32(report.tokens.length, 0);
@@ -36,6 +36,11 @@ function encode(report: Report): Uint8Array {
       break;
     case 'progress':
       u32(report.promptDone, report.promptTotal);
+      break;
+    case 'point':
+      view.setBigUint64(at, BigInt(report.point), true);
+      at += 8;
+      u32(report.position, report.bytes);
       break;
     case 'ended': {
       const { reason, match, completionTokens, reasoningTokens } = report.end;
@@ -87,6 +92,7 @@ const reports: fc.Arbitrary<Report> = fc.oneof(
     choice,
     tokens: fc.array(fc.record({ id: u32, logprob: float, top, inReasoning: fc.boolean() }), { maxLength: 8 }),
   }),
+  fc.record({ t: fc.constant('point' as const), sequence, choice, position: u32, point: sequence, bytes: u32 }),
   fc.record({ t: fc.constant('progress' as const), sequence, promptDone: u32, promptTotal: u32 }),
   fc.record({ t: fc.constant('ended' as const), sequence, choice, end }),
   fc.record({

@@ -9,7 +9,7 @@ import { trainVocabulary } from '../../../src/text/bpe-trainer.js';
 import { Tokenizer } from '../../../src/text/tokenizer.js';
 import { SpecialToken } from '../../../src/text/vocabulary.js';
 import { FakeRunner } from '../../fakes/fake-runner.js';
-import { request } from '../../fakes/requests.js';
+import { keepsNothing, request } from '../../fakes/requests.js';
 
 const tokenizer = new Tokenizer(trainVocabulary('', 300));
 const endToken = tokenizer.specialId(SpecialToken.END_THINK) as number;
@@ -20,7 +20,8 @@ function ask(changes: Parameters<typeof request>[0], stops: string[] = [], poiso
     tokenBytes: (id) => (tokenizer.isSpecial(id) ? new Uint8Array(0) : tokenizer.tokenBytes(id)),
     ...(poisonToken === undefined ? {} : { poisonToken }),
   });
-  const engine = new NanduEngine(runner, { contextTokens: 1000, eosToken: 1, maxRunning: 1, maxWaiting: 0 });
+  const limits = { contextTokens: 1000, eosToken: 1, maxRunning: 1, maxWaiting: 0 };
+  const engine = new NanduEngine(runner, { ...limits, cache: keepsNothing });
   const { onEvent: _, ...rest } = request(changes).request;
   const shown: [string, boolean][] = [];
   const sequences = stops.map((text) => new TextEncoder().encode(text));

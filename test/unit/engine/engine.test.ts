@@ -4,11 +4,18 @@ import { expect, test } from 'vitest';
 import { Failure } from '../../../src/base/failures.js';
 import { type EngineConfig, NanduEngine } from '../../../src/engine/engine.js';
 import { FakeRunner, type FakeRunnerOptions } from '../../fakes/fake-runner.js';
-import { greedy, request, tokensOf } from '../../fakes/requests.js';
+import { greedy, keepsNothing, request, tokensOf } from '../../fakes/requests.js';
 
 function make(config: Partial<EngineConfig> = {}, options: FakeRunnerOptions = {}) {
   const runner = new FakeRunner(options);
-  const engine = new NanduEngine(runner, { contextTokens: 1024, eosToken: 0, maxRunning: 4, maxWaiting: 8, ...config });
+  const engine = new NanduEngine(runner, {
+    contextTokens: 1024,
+    eosToken: 0,
+    maxRunning: 4,
+    maxWaiting: 8,
+    cache: keepsNothing,
+    ...config,
+  });
   return { runner, engine };
 }
 const tick = () => new Promise<void>((resolve) => setImmediate(resolve));

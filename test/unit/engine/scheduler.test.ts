@@ -1,11 +1,12 @@
 // Stories of the policy with exact ids and plans; what happens over many random requests is in simulation.test.ts.
 
 import { expect, test } from 'vitest';
-import type { Plan } from '../../../src/engine/plan.js';
+import type { Plan, SequenceDefinition } from '../../../src/engine/plan.js';
 import type { Report } from '../../../src/engine/reports.js';
 import { Scheduler, type SchedulerLimits } from '../../../src/engine/scheduler.js';
-import { blocksNeeded } from '../../../src/engine/sequence.js';
-import { definition } from '../../fakes/requests.js';
+import { KvCache } from '../../../src/kv/cache.js';
+import { blocksNeeded } from '../../../src/kv/lease.js';
+import { distinct as definition, keepsNothing } from '../../fakes/requests.js';
 
 const LIMITS: SchedulerLimits = {
   maxRunning: 4,
@@ -17,7 +18,18 @@ const LIMITS: SchedulerLimits = {
 
 /** A scheduler whose integrity is checked after every verb. */
 function scheduler(limits: Partial<SchedulerLimits> = {}) {
-  const inner = new Scheduler({ ...LIMITS, ...limits });
+  const all = { ...LIMITS, ...limits };
+  const cache = new KvCache({
+    ...keepsNothing,
+    numSlots: all.kvBlocks,
+    blockBytes: 1,
+    releasePoint: () => {},
+    onChange: () => {},
+    now: () => 0,
+    wallNow: () => 0,
+    prefillTokensPerSecond: () => 0,
+  });
+  const inner = new Scheduler(all, cache);
   const checked = <A extends unknown[], R>(verb: (...args: A) => R) => {
     return (...args: A): R => {
       const result = verb(...args);
@@ -35,6 +47,9 @@ function scheduler(limits: Partial<SchedulerLimits> = {}) {
   };
 }
 
+/** What it needs when nobody spares it anything. */
+const blocksOf = ({ promptTokens, stop, contextTokens, numChoices }: SequenceDefinition): number =>
+  blocksNeeded(promptTokens.length, Math.min(promptTokens.length + stop.maxTokens, contextTokens), numChoices);
 const ids = (plan: Plan | null) => plan?.entries.map((entry) => entry.sequence);
 const chunks = (plan: Plan | null) => plan?.entries.map((entry) => entry.maxChunk);
 const tokens = (sequence: number, choice = 0): Report => {
@@ -51,7 +66,7 @@ const ended = (sequence: number, choice = 0): Report => {
 
 test('a lone prompt gets whole steps, and the plan stands while nothing but its output grows', () => {
   const s = scheduler();
-  expect(s.add(definition(1, 1000), 'normal')).toEqual({ t: 'accepted', position: 0 });
+  expect(s.add(definition(1, 1000), 'normal')).toMatchObject({ t: 'accepted', position: 0 });
   expect(s.plan()).toMatchObject({ number: 1, stepTokens: 512, entries: [{ sequence: 1, maxChunk: 0 }] });
   expect(s.plan()).toBeNull();
   s.apply({ t: 'progress', sequence: 1, promptDone: 512, promptTotal: 1000 });
@@ -110,10 +125,10 @@ test('priority decides the order of admission, then first come first served', ()
   const s = scheduler({ maxRunning: 1 });
   s.add(definition(1, 10), 'normal');
   s.plan();
-  expect(s.add(definition(2, 10), 'background')).toEqual({ t: 'accepted', position: 1 });
-  expect(s.add(definition(3, 10), 'normal')).toEqual({ t: 'accepted', position: 1 });
-  expect(s.add(definition(4, 10), 'normal')).toEqual({ t: 'accepted', position: 2 });
-  expect(s.add(definition(5, 10), 'interactive')).toEqual({ t: 'accepted', position: 1 });
+  expect(s.add(definition(2, 10), 'background')).toMatchObject({ t: 'accepted', position: 1 });
+  expect(s.add(definition(3, 10), 'normal')).toMatchObject({ t: 'accepted', position: 1 });
+  expect(s.add(definition(4, 10), 'normal')).toMatchObject({ t: 'accepted', position: 2 });
+  expect(s.add(definition(5, 10), 'interactive')).toMatchObject({ t: 'accepted', position: 1 });
   expect(s.positions()).toEqual({ 5: 1, 3: 2, 4: 3, 2: 4 });
   const order: number[] = [];
   for (let running = 1; running !== 0; running = order.at(-1) ?? 0) {
@@ -172,11 +187,11 @@ test('a request without output ends from its prompt', () => {
 });
 
 test('blocks: the prompt is shared by the choices, output is not, and the context bounds both', () => {
-  expect(blocksNeeded(definition(1, 128, { stop: { maxTokens: 0 } }))).toBe(1);
-  expect(blocksNeeded(definition(1, 129, { stop: { maxTokens: 0 } }))).toBe(2);
-  expect(blocksNeeded(definition(1, 300, { stop: { maxTokens: 100 } }))).toBe(4);
-  expect(blocksNeeded(definition(1, 300, { numChoices: 3, stop: { maxTokens: 100 } }))).toBe(2 + 3 * 2);
-  expect(blocksNeeded(definition(1, 300, { contextTokens: 512, stop: { maxTokens: 1e9 } }))).toBe(4);
+  expect(blocksOf(definition(1, 128, { stop: { maxTokens: 0 } }))).toBe(1);
+  expect(blocksOf(definition(1, 129, { stop: { maxTokens: 0 } }))).toBe(2);
+  expect(blocksOf(definition(1, 300, { stop: { maxTokens: 100 } }))).toBe(4);
+  expect(blocksOf(definition(1, 300, { numChoices: 3, stop: { maxTokens: 100 } }))).toBe(2 + 3 * 2);
+  expect(blocksOf(definition(1, 300, { contextTokens: 512, stop: { maxTokens: 1e9 } }))).toBe(4);
 });
 
 test('a request that does not fit yet waits, and nobody overtakes it', () => {
@@ -195,7 +210,10 @@ test('a request that does not fit yet waits, and nobody overtakes it', () => {
 test('what can never fit is refused at once, what just fits is not', () => {
   const s = scheduler({ kvBlocks: 4 });
   expect(s.add(definition(1, 500, { stop: { maxTokens: 13 } }), 'normal')).toEqual({ t: 'never-fits', blocks: 5 });
-  expect(s.add(definition(2, 500, { stop: { maxTokens: 12 } }), 'normal')).toEqual({ t: 'accepted', position: 0 });
+  expect(s.add(definition(2, 500, { stop: { maxTokens: 12 } }), 'normal')).toMatchObject({
+    t: 'accepted',
+    position: 0,
+  });
 });
 
 test('the queue is bounded beyond what runs at once, whatever the priority', () => {
@@ -206,7 +224,7 @@ test('the queue is bounded beyond what runs at once, whatever the priority', () 
   expect(ids(s.plan())).toEqual([1, 2]);
   expect(s.add(definition(7, 10), 'normal')).toEqual({ t: 'queue-full' });
   s.cancel(3);
-  expect(s.add(definition(8, 10), 'normal')).toEqual({ t: 'accepted', position: 2 });
+  expect(s.add(definition(8, 10), 'normal')).toMatchObject({ t: 'accepted', position: 2 });
 });
 
 test('without a queue a request runs or is refused', () => {

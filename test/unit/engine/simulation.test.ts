@@ -6,8 +6,9 @@ import { Failure } from '../../../src/base/failures.js';
 import { NanduEngine } from '../../../src/engine/engine.js';
 import { Scheduler } from '../../../src/engine/scheduler.js';
 import type { EngineEvent, Priority } from '../../../src/engine/types.js';
+import { KvCache } from '../../../src/kv/cache.js';
 import { FakeRunner } from '../../fakes/fake-runner.js';
-import { definition, request, tokensOf } from '../../fakes/requests.js';
+import { distinct, keepsNothing, request, tokensOf } from '../../fakes/requests.js';
 
 /** mulberry32: a seeded generator of numbers below `below`. */
 function random(seed: number): (below: number) => number {
@@ -40,7 +41,7 @@ function checkEvents(events: readonly EngineEvent[], numChoices: number): void {
   let phase = 0;
   const over = new Set<number>();
   for (const event of events.slice(0, -1)) {
-    const now = { queued: 0, prefill: 1, tokens: 2, ended: 2, finished: 9, failed: 9 }[event.t];
+    const now = { queued: 0, restore: 1, prefill: 1, tokens: 2, ended: 2, finished: 9, failed: 9 }[event.t];
     expect(now).toBeGreaterThanOrEqual(phase);
     expect(now).toBeLessThan(9);
     phase = now;
@@ -63,6 +64,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])('seed %i: every request ends once, in order,
     eosToken: 5,
     maxRunning,
     maxWaiting: 20,
+    cache: keepsNothing,
     now: () => 0,
   });
   const started: { made: ReturnType<typeof randomRequest>; aborted: boolean }[] = [];
@@ -112,14 +114,15 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])('seed %i: every request ends once, in order,
 test('what a request generates does not depend on who runs beside it', async () => {
   const alone = new FakeRunner({ stepMs: null });
   const one = request({ prompt: [4, 5, 6], stop: { maxTokens: 30 } });
-  const engine = new NanduEngine(alone, { contextTokens: 256, eosToken: null, maxRunning: 4, maxWaiting: 99 });
+  const config = { contextTokens: 256, eosToken: null, maxRunning: 4, maxWaiting: 99, cache: keepsNothing };
+  const engine = new NanduEngine(alone, config);
   engine.start(one.request);
   await tick();
   while (alone.step());
   alone.onWake();
 
   const crowd = new FakeRunner({ stepMs: null });
-  const busy = new NanduEngine(crowd, { contextTokens: 256, eosToken: null, maxRunning: 4, maxWaiting: 99 });
+  const busy = new NanduEngine(crowd, config);
   const again = request({ prompt: [4, 5, 6], stop: { maxTokens: 30 } });
   for (let index = 0; index < 30; index++) {
     if (index === 15) busy.start(again.request);
@@ -136,14 +139,19 @@ test('what a request generates does not depend on who runs beside it', async () 
 
 test.each([11, 12, 13, 14])('seed %i: within a class admission is in order of arrival, whatever the sizes', (seed) => {
   const next = random(seed);
-  const scheduler = new Scheduler({
-    maxRunning: 5,
-    maxWaiting: 1e6,
-    kvBlocks: 40,
-    stepTokens: 512,
-    mixedPrefillTokens: 128,
-  });
   const runner = new FakeRunner({ maxSequences: 5, kvBlocks: 40, stepMs: null });
+  const cache = new KvCache({
+    ...keepsNothing,
+    numSlots: 40,
+    blockBytes: 1,
+    releasePoint: (point) => runner.releasePoint(point),
+    onChange: () => {},
+    now: () => 0,
+    wallNow: () => 0,
+    prefillTokensPerSecond: () => 0,
+  });
+  const limits = { maxRunning: 5, maxWaiting: 1e6, kvBlocks: 40, stepTokens: 512, mixedPrefillTokens: 128 };
+  const scheduler = new Scheduler(limits, cache);
   const admitted: Record<Priority, number[]> = { background: [], normal: [], interactive: [] };
   const priorities = new Map<number, Priority>();
   for (let round = 0; round < 6000; round++) {
@@ -151,7 +159,7 @@ test.each([11, 12, 13, 14])('seed %i: within a class admission is in order of ar
     if (round < 400) {
       const priority = PRIORITIES[next(3)] as Priority;
       const size = next(3) === 0 ? 1 + next(3000) : 1 + next(100);
-      const verdict = scheduler.add(definition(id, size, { stop: { maxTokens: next(30) } }), priority);
+      const verdict = scheduler.add(distinct(id, size, { stop: { maxTokens: next(30) } }), priority);
       expect(verdict.t).toBe('accepted');
       priorities.set(id, priority);
     }
