@@ -44,9 +44,9 @@ test('regions fill, are sealed, reclaimed and used again; what is not kept is go
     { t: 'moved', id: 2, region: 2 },
     { t: 'reclaimed', ticket: 7, status: 'ok', region: 0 },
   ]);
-  store.readBlocks(1, 1, last('abcd'), 0, [0]);
-  store.readBlocks(2, 2, last('efgh'), 1, [0, 1]);
-  store.readBlocks(3, 3, last('efgh'), 0, [0]);
+  store.readBlocks(1, { id: 1, key: last('abcd'), blocks: 4 }, 0, [0]);
+  store.readBlocks(2, { id: 2, key: last('efgh'), blocks: 4 }, 1, [0, 1]);
+  store.readBlocks(3, { id: 3, key: last('efgh'), blocks: 4 }, 0, [0]);
   expect(events(store)).toMatchObject([
     { ticket: 1, status: 'not-found' },
     { ticket: 2, status: 'ok', bytes: 2000 },

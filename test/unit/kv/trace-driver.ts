@@ -84,7 +84,8 @@ export function productionRun(trace: readonly TraceRequest[], sizes: TraceSizes)
     const boundaries = sizes.pointEvery === 1 ? blocks.map((_, i) => (i + 1) * TRACE_BLOCK_TOKENS) : [];
     const branchAt = stored > hit ? stored * BLOCK_TOKENS : null;
     const start = hit * BLOCK_TOKENS;
-    for (const at of pointBoundaries({ mode: 'periodic', promptTokens: wholeTokens, start, boundaries, branchAt })) {
+    const prompt = { promptTokens: wholeTokens, totalTokens: wholeTokens, start, boundaries, branchAt };
+    for (const at of pointBoundaries({ mode: 'periodic', ...prompt })) {
       const block = at / BLOCK_TOKENS;
       const key = chain[block - 1] as HashKey;
       if (!index.pointAt(key)) write({ kind: 'point', key, parent: key, blocks: [] }, block, block);
