@@ -195,14 +195,14 @@ HeaderCheck parse_record_header(const uint8_t* from, size_t available, const Tag
   return HeaderCheck::kOk;
 }
 
-bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch, uint64_t region_bytes,
+bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t region_bytes, uint64_t& epoch,
                 std::vector<FoundRecord>& found) {
   found.clear();
   if (!looks_like(kSlotMagic, from)) return false;
   const auto h = load<SlotHeader>(from);
   if (h.store != store || h.region != region) return false;
-  if (checked(kCheckRegionEpoch) && h.epoch != epoch) return false;
   if (checked(kCheckSlotCrc) && !crc_matches(from, kSlotBytes)) return false;
+  epoch = h.epoch;
   size_t at = sizeof h;
   for (uint32_t i = 0; i < h.num_records; i++) {
     if (kSlotBytes - at < sizeof(SlotEntry)) return found.clear(), false;

@@ -157,8 +157,8 @@ enum class HeaderCheck {
 // kDamaged also when header_bytes are more than `available`.
 HeaderCheck parse_record_header(const uint8_t* from, size_t available, const Tag& store, const Place& place,
                                 uint64_t region_bytes, FoundRecord& found);
-// False: absent, damaged, of another epoch, or "walk".
-bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch, uint64_t region_bytes,
+// False: absent, damaged, or erased. `epoch`: of the region's use that the slot speaks of.
+bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t region_bytes, uint64_t& epoch,
                 std::vector<FoundRecord>& found);
 
 // Checks that a test switches off to see that it would be noticed (store_test_hooks.checks_off); always on otherwise.
@@ -171,9 +171,8 @@ enum StoreCheck : uint32_t {
   kCheckSlotCrc = 32,
   kCheckSyncBeforeDurable = 64,
   kCheckSyncBeforeMoved = 128,
-  kCheckSlotErased = 256,  // destroyed records leave the index slot too
+  kCheckSlotErased = 256,  // destroyed records and freed regions leave the index too
   kCheckPins = 512,        // a region is not free while it is being read
-  kCheckRegionEpoch = 1024,
 };
 struct StoreTestHooks {
   uint32_t checks_off = 0;

@@ -187,6 +187,7 @@ class StoreImpl final : public Store {
   void reclaim_next();
   void reclaim_copy(const FoundRecord& found, std::vector<uint8_t> payload);
   void reclaim_publish();
+  void reclaim_erase_slot();
   void reclaim_free();
   void reclaim_end(StoreStatus status);
   void forget(uint64_t id);       // out of the table, and its header is overwritten
@@ -197,7 +198,9 @@ class StoreImpl final : public Store {
   // recovery.cc
   void recover();
   void recover_batch(uint32_t first);
-  void recover_region(uint32_t region, const uint8_t* header, const uint8_t* slot);
+  bool recover_slot(uint32_t region, const uint8_t* slot);
+  void recover_headers(std::vector<uint32_t> regions, uint32_t next);
+  void recover_region(uint32_t region, const uint8_t* header);
   void recover_walks();
   void walk(uint32_t region, uint32_t page);
   void read_again(uint64_t offset, uint8_t* to, uint32_t bytes, uint32_t tries, Then then);
