@@ -1,8 +1,9 @@
 // Emptying regions and destroying records.
 //
-// Reclaim: kept records are copied and synced, then the table points at the copies, then the region's header gets a new
-// epoch and is synced, and only then the region is free: at every moment a crash finds each kept record in one place
-// at least. Destroy: headers are overwritten, the slots that repeat them erased, both synced.
+// Reclaim: kept records are copied and synced, then the table points at the copies, then the region's slot is
+// erased and synced, then its header gets a new epoch and is synced, and only then the region is free: at every moment
+// a crash finds each kept record in one place at least. Destroy: headers are overwritten, the slots that repeat them
+// erased, both synced.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -129,7 +130,30 @@ void StoreImpl::reclaim_publish() {
     }
     settle(to);
   }
-  reclaim_free();
+  reclaim_erase_slot();
+}
+
+// A start believes a valid slot without looking at the region: it is gone for good before the region is.
+void StoreImpl::reclaim_erase_slot() {
+  const std::shared_ptr<Reclaim> r = reclaims_.front();
+  if (!checked(kCheckSlotErased)) return reclaim_free();
+  const Bounce page = make_buffer(kPageBytes);
+  memset(page.get(), 0, kPageBytes);
+  const auto failed = [this](int32_t result) {
+    write_failed(result, "cannot be written");
+    reclaim_end(StoreStatus::kIoError);
+  };
+  write_page(directory_.index_file, uint64_t{r->region} * kSlotBytes, page, kPageBytes,
+             [this, failed](int32_t written) {
+               crash_point("slot erased");
+               if (written != 0) return failed(written);
+               transfer(IoOp::kSync, IoClass::kWriteBack, directory_.index_file, 0, nullptr, 0, 0,
+                        [this, failed](int32_t synced) {
+                          crash_point("slot erased for good");
+                          if (synced != 0) return failed(synced);
+                          reclaim_free();
+                        });
+             });
 }
 
 void StoreImpl::reclaim_free() {

@@ -197,14 +197,14 @@ HeaderCheck parse_record_header(const uint8_t* from, size_t available, const Tag
   return HeaderCheck::kOk;
 }
 
-bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch, uint64_t region_bytes,
+bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t region_bytes, uint64_t& epoch,
                 std::vector<FoundRecord>& found) {
   found.clear();
   if (!looks_like(kSlotMagic, from)) return false;
   const auto h = load<SlotHeader>(from);
   if (h.store != store || h.region != region) return false;
-  if (checked(kCheckRegionEpoch) && h.epoch != epoch) return false;
   if (checked(kCheckSlotCrc) && !crc_matches(from, kSlotBytes)) return false;
+  epoch = h.epoch;
   size_t at = sizeof h;
   for (uint32_t i = 0; i < h.num_records; i++) {
     if (kSlotBytes - at < sizeof(SlotEntry)) return found.clear(), false;
@@ -226,13 +226,6 @@ bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t
     for (Hash& block : info.blocks) memcpy(block.data(), from + at, sizeof(Hash)), at += sizeof(Hash);
   }
   return true;
-}
-
-bool slot_is_void(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch) {
-  if (std::all_of(from, from + kSlotBytes, [](uint8_t byte) { return byte == 0; })) return true;
-  if (!looks_like(kSlotMagic, from) || !crc_matches(from, kSlotBytes)) return false;
-  const auto h = load<SlotHeader>(from);
-  return h.store == store && h.region == region && h.epoch < epoch;
 }
 
 }  // namespace nandu

@@ -157,13 +157,9 @@ enum class HeaderCheck {
 // kDamaged also when header_bytes are more than `available`.
 HeaderCheck parse_record_header(const uint8_t* from, size_t available, const Tag& store, const Place& place,
                                 uint64_t region_bytes, FoundRecord& found);
-// False: absent, damaged, of another epoch, or "walk".
-bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch, uint64_t region_bytes,
+// False: absent, damaged, or erased. `epoch`: of the region's use that the slot speaks of.
+bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t region_bytes, uint64_t& epoch,
                 std::vector<FoundRecord>& found);
-
-// Nothing was ever written there for this epoch of the region: zeroes, or the slot of an earlier one. False where
-// damage leaves that open.
-bool slot_is_void(const uint8_t* from, const Tag& store, uint32_t region, uint64_t epoch);
 
 // Checks that a test switches off to see that it would be noticed (store_test_hooks.checks_off); always on otherwise.
 enum StoreCheck : uint32_t {
@@ -175,9 +171,8 @@ enum StoreCheck : uint32_t {
   kCheckSlotCrc = 32,
   kCheckSyncBeforeDurable = 64,
   kCheckSyncBeforeMoved = 128,
-  kCheckSlotErased = 256,  // destroyed records leave the index slot too
+  kCheckSlotErased = 256,  // destroyed records and freed regions leave the index too
   kCheckPins = 512,        // a region is not free while it is being read
-  kCheckRegionEpoch = 1024,
 };
 struct StoreTestHooks {
   uint32_t checks_off = 0;

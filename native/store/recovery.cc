@@ -1,6 +1,7 @@
-// Finding again what lies there, in small steps between commands: for 64 regions at a time their slots of the index and
-// their headers; regions whose slot does not fit their header are walked. The same record in two regions (moved, then
-// crashed) counts once: the original, which was durable before the copy was begun.
+// Finding again what lies there, in small steps between commands: for 64 regions at a time their slots of the index in
+// one read. A valid slot is all that a sealed region needs (it is erased before the region is freed); of the others the
+// header is read, and those that are in use are walked; one that is not full takes records again. The same record in
+// two regions (moved, then crashed) counts once: the original, which was durable before the copy was begun.
 #include <algorithm>
 #include <cstring>
 
@@ -32,42 +33,55 @@ void StoreImpl::recover_batch(uint32_t first) {
   if (aborted_) return;
   const uint32_t in_file = std::min<uint32_t>(num_found_, first + kBatchRegions);
   if (first >= in_file) return recover_walks();
-  struct Batch {
-    Bounce headers, slots;
-    std::vector<bool> has_header;
-    uint32_t num_in_index = 0, num_slots = 0, pending = 0;  // slots that there are, that could be read
-  };
   const uint32_t count = in_file - first;
-  const auto batch = std::make_shared<Batch>();
-  batch->headers = make_buffer(uint64_t{count} * kPageBytes);
-  batch->slots = make_buffer(uint64_t{count} * kSlotBytes);
-  batch->has_header.resize(count);
-  batch->pending = count + 1;
-  const auto ended = [this, batch, first, count] {
-    if (--batch->pending > 0 || aborted_) return;
-    for (uint32_t i = 0; i < count; i++)
-      recover_region(first + i, batch->has_header[i] ? batch->headers.get() + uint64_t{i} * kPageBytes : nullptr,
-                     i < batch->num_slots ? batch->slots.get() + uint64_t{i} * kSlotBytes : nullptr,
-                     i < batch->num_in_index && batch->num_slots == 0);
-    recover_batch(first + count);
-  };
+  const Bounce slots = make_buffer(uint64_t{count} * kSlotBytes);
   const uint64_t index_slots = io_->file_bytes(directory_.index_file) / kSlotBytes;
-  const auto slots = static_cast<uint32_t>(index_slots > first ? std::min<uint64_t>(index_slots - first, count) : 0);
-  batch->num_in_index = slots;
-  if (slots == 0) {
-    batch->pending--;
-  } else {
-    transfer(IoOp::kRead, IoClass::kPrefetch, directory_.index_file, uint64_t{first} * kSlotBytes, batch->slots.get(),
-             slots * kSlotBytes, 0, [batch, slots, ended](int32_t result) {
-               if (result == 0) batch->num_slots = slots;
-               ended();
-             });
-  }
-  for (uint32_t i = 0; i < count; i++) {
-    read_again(region_offset(first + i), batch->headers.get() + uint64_t{i} * kPageBytes, kPageBytes, kReadTries,
-               [batch, i, ended](int32_t result) {
-                 batch->has_header[i] = result == 0;
-                 ended();
+  const auto num_slots =
+      static_cast<uint32_t>(index_slots > first ? std::min<uint64_t>(index_slots - first, count) : 0);
+  const auto read = [this, first, count, num_slots, slots](int32_t result) {
+    if (aborted_) return;
+    std::vector<uint32_t> rest;
+    for (uint32_t i = 0; i < count; i++) {
+      const uint8_t* slot = slots.get() + uint64_t{i} * kSlotBytes;
+      if (result == 0 && i < num_slots && recover_slot(first + i, slot)) continue;
+      rest.push_back(first + i);
+      // What is damaged today may be read tomorrow, and would then hide what was written since.
+      regions_[first + i].may_reopen =
+          result == 0 &&
+          (i >= num_slots || std::all_of(slot, slot + kPageBytes, [](uint8_t byte) { return byte == 0; }));
+    }
+    recover_headers(std::move(rest), first + count);
+  };
+  if (num_slots == 0) return read(0);
+  transfer(IoOp::kRead, IoClass::kPrefetch, directory_.index_file, uint64_t{first} * kSlotBytes, slots.get(),
+           num_slots * kSlotBytes, 0, read);
+}
+
+// False: there is no valid slot.
+bool StoreImpl::recover_slot(uint32_t number, const uint8_t* slot) {
+  std::vector<FoundRecord> found;
+  uint64_t epoch = 0;
+  if (!parse_slot(slot, directory_.store, number, directory_.region_bytes, epoch, found) || epoch >= found_below_)
+    return false;
+  Region& region = regions_[number];
+  region.epoch = epoch;
+  for (FoundRecord& f : found) adopt(std::move(f), false);
+  region.state = RegionState::kSealed;
+  num_sealed_++;
+  settle(number);
+  return true;
+}
+
+void StoreImpl::recover_headers(std::vector<uint32_t> regions, uint32_t next) {
+  if (regions.empty()) return post([this, next] { recover_batch(next); });
+  const auto pending = std::make_shared<size_t>(regions.size());
+  for (const uint32_t number : regions) {
+    const Bounce page = make_buffer(kPageBytes);
+    read_again(region_offset(number), page.get(), kPageBytes, kReadTries,
+               [this, number, page, pending, next](int32_t result) {
+                 if (aborted_) return;
+                 recover_region(number, result == 0 ? page.get() : nullptr);
+                 if (--*pending == 0) recover_batch(next);
                });
   }
 }
@@ -80,35 +94,21 @@ void StoreImpl::read_again(uint64_t offset, uint8_t* to, uint32_t bytes, uint32_
            });
 }
 
-void StoreImpl::recover_region(uint32_t number, const uint8_t* page, const uint8_t* slot, bool slot_unread) {
+void StoreImpl::recover_region(uint32_t number, const uint8_t* page) {
   Region& region = regions_[number];
   const auto header = page ? parse_region_header(page) : std::nullopt;
   const bool ours = header && header->store == directory_.store && header->region == number &&
                     header->region_bytes == directory_.region_bytes && header->epoch < found_below_;
-  if (!ours) {
-    const bool fresh = page && std::all_of(page, page + kPageBytes, [](uint8_t byte) { return byte == 0; });
-    if (!fresh) return free_damaged(number);
-    region.state = RegionState::kFree;
-    free_.push_back(number);
-    return;
-  }
-  region.epoch = header->epoch;
-  region.klass = header->klass;
-  if (header->klass == RegionClass::kNone) {
-    region.state = RegionState::kFree;
-    free_.push_back(number);
-    return;
-  }
-  std::vector<FoundRecord> found;
-  if (!slot || !parse_slot(slot, directory_.store, number, region.epoch, directory_.region_bytes, found)) {
-    region.may_reopen = !slot_unread && (!slot || slot_is_void(slot, directory_.store, number, region.epoch));
+  const bool fresh = page && std::all_of(page, page + kPageBytes, [](uint8_t byte) { return byte == 0; });
+  if (!ours && !fresh) return free_damaged(number);
+  if (ours) region.epoch = header->epoch;
+  if (ours && header->klass != RegionClass::kNone) {
+    region.klass = header->klass;
     walks_.push_back(number);
     return;
   }
-  for (FoundRecord& f : found) adopt(std::move(f), false);
-  region.state = RegionState::kSealed;
-  num_sealed_++;
-  settle(number);
+  region.state = RegionState::kFree;
+  free_.push_back(number);
 }
 
 void StoreImpl::recover_walks() {

@@ -152,8 +152,6 @@ bool StoreImpl::finished() {
   // A reclaim that only waits for a reader is done on the disk; the reader may be one that hangs.
   const bool reclaims = reclaims_.empty() || (reclaim_running_ && reclaims_.front()->dropped);
   if (!appends_.empty() || !undurable_.empty() || sync_running_ || !reclaims || dead_running_ || !dead) return false;
-  for (const int64_t region : open_)
-    if (region >= 0) seal(static_cast<uint32_t>(region));
   return slots_writing_ == 0;
 }
 

@@ -45,7 +45,7 @@ struct Region {
   bool slot_due = false;      // its slot in `index` is to be written
   bool slot_writing = false;  // and is being written now
   RegionClass klass = RegionClass::kNone;
-  bool may_reopen = false;  // found at start with nothing of this epoch in its slot
+  bool may_reopen = false;  // found at start, and nothing can stand in its slot
   uint64_t epoch = 0;
   uint32_t next_page = 1;  // behind everything that was ever written in this epoch
   uint32_t writing = 0;    // records that are placed here and not yet written
@@ -189,6 +189,7 @@ class StoreImpl final : public Store {
   void reclaim_next();
   void reclaim_copy(const FoundRecord& found, std::vector<uint8_t> payload);
   void reclaim_publish();
+  void reclaim_erase_slot();
   void reclaim_free();
   void reclaim_end(StoreStatus status);
   void forget(uint64_t id);       // out of the table, and its header is overwritten
@@ -199,7 +200,9 @@ class StoreImpl final : public Store {
   // recovery.cc
   void recover();
   void recover_batch(uint32_t first);
-  void recover_region(uint32_t region, const uint8_t* header, const uint8_t* slot, bool slot_unread);
+  bool recover_slot(uint32_t region, const uint8_t* slot);
+  void recover_headers(std::vector<uint32_t> regions, uint32_t next);
+  void recover_region(uint32_t region, const uint8_t* header);
   void walked(uint32_t region);
   void recover_walks();
   void walk(uint32_t region, uint32_t page);

@@ -280,4 +280,77 @@ class TestStore {
   uint64_t ticket_ = 0;
 };
 
+// --- what several tests do to a store and its disk -----------------------------------------------------
+
+struct Stored {
+  uint64_t id, n, bytes;
+  uint32_t region;
+};
+
+// `count` records, durable. Sizes differ, so that pages of one do not stand where another's stood.
+inline std::vector<Stored> store_some(TestStore& t, uint64_t first_n, uint32_t count, uint64_t bytes = 0) {
+  std::vector<Stored> all;
+  for (uint64_t n = first_n; n < first_n + count; n++) {
+    const uint64_t size = bytes ? bytes : 5000 + n * 1777 % 60'000;
+    const StoreEvent e = t.append(n, size, n % 3 ? RecordKind::kSegment : RecordKind::kPoint, 2);
+    EXPECT(e.status == StoreStatus::kOk);
+    all.push_back({e.record.id, n, size, e.record.region});
+  }
+  t.flush();
+  return all;
+}
+
+struct ReadCounts {
+  uint32_t ok = 0, corrupt = 0, not_found = 0, other = 0;
+};
+inline ReadCounts read_all(TestStore& t, const std::vector<Stored>& all) {
+  ReadCounts counts;
+  for (const Stored& s : all) {
+    switch (t.read(s.id, s.n, s.bytes)) {
+      case StoreStatus::kOk: counts.ok++; break;
+      case StoreStatus::kCorrupt: counts.corrupt++; break;
+      case StoreStatus::kNotFound: counts.not_found++; break;
+      default: counts.other++; break;
+    }
+  }
+  return counts;
+}
+
+inline void set_fault(TestStore& t, std::function<SimFault(const IoRequest&, const std::string&)> fault) {
+  std::lock_guard lock(t.disk->mutex);
+  t.disk->fault = std::move(fault);
+}
+
+// The next request of this kind on a file fails so; all others are well.
+inline void fault_once(TestStore& t, IoOp op, const std::string& file, SimFault fault) {
+  set_fault(t, [op, file, fault, done = false](const IoRequest& r, const std::string& name) mutable {
+    if (done || r.op != op || name != file) return SimFault{};
+    done = true;
+    return fault;
+  });
+}
+
+inline uint64_t page_of(TestStore& t, const Stored& s) {
+  // The header page of a record carries its id at a fixed place.
+  std::lock_guard lock(t.disk->mutex);
+  const auto& pages = t.disk->files["data"].pages;
+  for (uint64_t p = 0; p < pages.size(); p++)
+    if (pages[p] && !memcmp(pages[p]->data(), "nanduKVE", 8) &&
+        !memcmp(pages[p]->data() + offsetof(RecordHeader, id), &s.id, 8))
+      return p;
+  fail(__FILE__, __LINE__, "no header of record " + std::to_string(s.id));
+  return 0;
+}
+
+inline void flip(TestStore& t, const std::string& file, uint64_t byte, uint32_t bit) {
+  std::lock_guard lock(t.disk->mutex);
+  t.disk->page_for_writing(file, byte / kPageBytes)[byte % kPageBytes] ^= static_cast<uint8_t>(1u << bit);
+}
+
+inline void overwrite(TestStore& t, const std::string& file, uint64_t page,
+                      const std::function<void(uint8_t*)>& change) {
+  std::lock_guard lock(t.disk->mutex);
+  change(t.disk->page_for_writing(file, page));
+}
+
 }  // namespace nandu::test

@@ -86,8 +86,8 @@ test('failures come when asked for; a hanging disk answers nothing but cancel', 
   const written = events(store)[0];
   const id = written?.t === 'written' && written.record ? written.record.id : -1;
   store.hangs = true;
-  store.readPoint(5, id, last('ab'));
-  store.readPoint(6, id, last('ab'));
+  store.readPoint(5, { id, key: last('ab'), position: 256 });
+  store.readPoint(6, { id, key: last('ab'), position: 256 });
   expect(events(store)).toEqual([]);
   store.cancel(5);
   expect(events(store)).toMatchObject([{ t: 'read', ticket: 5, status: 'cancelled' }]);
