@@ -47,6 +47,10 @@ export class Lease {
   blockedBy: { readonly lease: Lease; readonly boundary: number } | null = null;
   /** It waited for a prefix that another made: what it then shares are live hits. */
   hasWaited = false;
+  /** What it computes may be found and stored; false once it was purged. */
+  keeps: boolean;
+  /** A purge met it: what is read back for it is its own, nobody else's. */
+  isDisowned = false;
   /** A restore failed: not tried again for this request. */
   avoidsDisk = false;
   choices: ChoiceBlocks[] = [];
@@ -81,7 +85,9 @@ export class Lease {
     readonly chain: readonly HashKey[],
     /** The same without identity and scope. */
     readonly plainChain: readonly HashKey[],
-  ) {}
+  ) {
+    this.keeps = request.wishes.write;
+  }
 
   get promptTokens(): number {
     return this.request.promptTokens.length;

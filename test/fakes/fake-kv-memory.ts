@@ -28,8 +28,8 @@ export class FakeKvMemory {
 
   /** Rows of a slot; 0: not written yet. */
   rowsOf(slot: number): Uint32Array {
-    let rows = this.#slots.get(slot);
-    if (!rows) this.#slots.set(slot, (rows = new Uint32Array(BLOCK_TOKENS)));
+    const rows = this.#slots.get(slot) ?? new Uint32Array(BLOCK_TOKENS);
+    this.#slots.set(slot, rows);
     return rows;
   }
 
