@@ -197,7 +197,7 @@ export class KvCache implements PromptCache {
     lease.points = this.#pointsOf(lease, start);
     this.#leases.add(lease);
     this.#touch(lease, start);
-    if (lease.keeps) this.#claim(lease, start);
+    this.#claim(lease, start);
     if (start.blocks > 0)
       lease.deepest = { key: chain[start.blocks - 1] as HashKey, tokens: start.blocks * BLOCK_TOKENS };
     if (start.runs.length === 0 && start.point?.t !== 'disk') {
@@ -410,6 +410,14 @@ export class KvCache implements PromptCache {
       lease.hasWaited = true;
       return true;
     }
+    // What another reads already is read once, and then shared.
+    for (let block = firstRestored(start); block < start.blocks; block++) {
+      const other = this.#computing.get(chain[block] as HashKey);
+      if (other === undefined || other === lease || other.state !== 'restoring') continue;
+      lease.blockedBy = { lease: other, boundary: (block + 1) * BLOCK_TOKENS };
+      lease.hasWaited = true;
+      return true;
+    }
     return false;
   }
 
@@ -493,10 +501,11 @@ export class KvCache implements PromptCache {
 
   /** Others that want these blocks wait for this one from now on. */
   #claim(lease: Lease, start: Start): void {
-    const firstMissing = start.runs[0]?.first ?? start.blocks;
-    for (let block = Math.min(firstMissing, start.blocks); block < lease.chain.length; block++) {
+    const end = lease.keeps ? lease.chain.length : start.blocks; // what is read back is shared whatever the request wishes
+    for (let block = firstRestored(start); block < end; block++) {
       const key = lease.chain[block] as HashKey;
-      if (this.#ram.find(key) === undefined && !this.#computing.has(key)) this.#computing.set(key, lease);
+      const isThere = block < start.blocks - 1 && this.#ram.find(key) !== undefined;
+      if (!isThere && !this.#computing.has(key)) this.#computing.set(key, lease);
     }
   }
 
@@ -674,6 +683,11 @@ export class KvCache implements PromptCache {
     const inRam = [...this.#ram.blocks()].map(({ key, origin, tier }) => stored(tier, key, origin));
     return [...inRam, ...(this.#disk?.snapshot() ?? [])];
   }
+}
+
+/** The first block that a restore touches; a point that is read back counts as its block. Without a restore: where it starts. */
+function firstRestored({ runs, point, blocks }: Start): number {
+  return runs[0]?.first ?? (point?.t === 'disk' ? blocks - 1 : blocks);
 }
 
 /** Block hashes on the wire are the first half of the chain hash. */

@@ -32,11 +32,12 @@ export interface CachedEngineOptions {
   /** The model's, in its identity. */
   readonly weights?: number;
   readonly writeBudgetBytes?: number;
+  /** Payload of a block on the disk; default 1000. */
+  readonly blockBytes?: number;
 }
 
 export type Asked = ReturnType<typeof request>;
 
-const BLOCK_BYTES = 1000;
 const POINT_BYTES = 4000;
 /** More rounds than any test needs. */
 const MAX_ROUNDS = 20_000;
@@ -56,7 +57,7 @@ export class CachedEngine {
   constructor(options: CachedEngineOptions = {}) {
     this.#options = options;
     const { numSlots = 64, keptBlocks = 100, mode = 'periodic', replayTokens = 256, poisonToken } = options;
-    const { maxRunning = 4, maxWaiting = 100, disk = {}, isAttached = true, isRecovered = true } = options;
+    const { maxRunning = 4, maxWaiting = 100, disk = {}, isAttached = true, isRecovered = true, blockBytes = 1000 } = options;
     this.runner = new FakeRunner({
       kvBlocks: numSlots,
       maxSequences: maxRunning,
@@ -79,14 +80,14 @@ export class CachedEngine {
       this.disk = null;
       return;
     }
-    const fixed = { blockBytes: BLOCK_BYTES, pointBytes: POINT_BYTES, delayMs: null, now: () => this.nowMs };
+    const fixed = { blockBytes, pointBytes: POINT_BYTES, delayMs: null, now: () => this.nowMs };
     this.store = disk instanceof FakeStore ? disk : new FakeStore({ ...disk, ...fixed, memory: this.memory });
     if (disk instanceof FakeStore) disk.useMemory(this.memory);
     this.disk = new DiskTier({
       store: this.store,
       ram: this.cache.ram,
       maxBytes: this.store.stats().usedBytes,
-      blockPayloadBytes: BLOCK_BYTES,
+      blockPayloadBytes: blockBytes,
       pointPayloadBytes: POINT_BYTES,
       writeBudgetBytes: options.writeBudgetBytes ?? 0,
       now: () => this.nowMs,

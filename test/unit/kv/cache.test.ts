@@ -6,9 +6,9 @@ import { expect, test } from 'vitest';
 import { Failure } from '../../../src/base/failures.js';
 import { POINT_MODES } from '../../../src/kv/points.js';
 import type { CacheEvent } from '../../../src/kv/types.js';
-import { type Asked, answerOf, CachedEngine, hitsOf, prompt, useOf } from '../../fakes/cached-engine.js';
+import { type Asked, answerOf, CachedEngine, hitsOf, isOver, prompt, useOf } from '../../fakes/cached-engine.js';
 import type { FakeStore } from '../../fakes/fake-store.js';
-import { useCache } from '../../fakes/requests.js';
+import { greedy, useCache } from '../../fakes/requests.js';
 
 /** What an engine without a cache answers. */
 async function alone(tokens: readonly number[]): Promise<number[]> {
@@ -238,8 +238,8 @@ test('every reason for a miss', async () => {
   (ill.store as FakeStore).health = 'ok';
   expect(await miss(ill, 'ab')).toMatchObject({ reason: 'not-stored', tokenPosition: 0 });
   expect(await miss(ill, 'ab')).toMatchObject({ reason: 'none' });
-  ill.store?.failNext('read-error', 6);
-  for (let times = 0; times < 3; times++) await ill.ask(prompt('ab'));
+  ill.store?.failNext('read-error', 2); // with the two failed writes enough to leave the disk alone
+  await ill.ask(prompt('ab'));
   expect(await miss(ill, 'ab')).toMatchObject({ reason: 'unavailable', nearestCachedTokens: 256 });
   expect(ill.problems.at(-1)).toContain('the disk is not used for another 5 s');
   ill.nowMs += 6000;
@@ -249,4 +249,261 @@ test('every reason for a miss', async () => {
   const full = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 4 } });
   for (const letters of ['ab', 'cd', 'ef', 'gh', 'ij']) await full.ask(prompt(letters));
   expect(await miss(full, 'ab')).toMatchObject({ reason: 'evicted', tokenPosition: 0 });
+});
+
+test('READ_ONLY hits and keeps nothing, BYPASS neither hits nor keeps', async () => {
+  const e = new CachedEngine();
+  await e.ask(prompt('ab'));
+  const before = e.store?.writtenIds.length;
+  const readOnly = await e.ask(prompt('abcd'), { cache: { ...useCache, write: false } });
+  expect(hitsOf(readOnly)).toEqual([0, 256, 0, 'diverged']);
+  expect(useOf(readOnly)).toMatchObject({ writeTokens: 0, prefixId: expect.stringMatching(/^[0-9a-f]{64}$/) });
+  const bypass = await e.ask(prompt('ab'), { cache: { ...useCache, read: false, write: false } });
+  expect(hitsOf(bypass)).toEqual([0, 0, 0, 'bypassed']);
+  expect(useOf(bypass).prefixId).toBeNull();
+  expect(e.store?.writtenIds.length).toBe(before);
+  expect(hitsOf(await e.ask(prompt('abcd')))).toEqual([0, 256, 0, 'diverged']);
+  e.checkIdle();
+});
+
+test('scopes do not see each other, in RAM or on the disk', async () => {
+  for (const keptBlocks of [0, 100]) {
+    const e = new CachedEngine({ keptBlocks });
+    const inScope = (scope: string) => e.ask(prompt('ab', 9), { cache: { ...useCache, scope } });
+    await inScope('a');
+    expect(hitsOf(await inScope('b')).slice(0, 3)).toEqual([0, 0, 0]);
+    expect(hitsOf(await inScope('')).slice(0, 3)).toEqual([0, 0, 0]);
+    expect(hitsOf(await inScope('a'))[3]).toBe('none');
+    e.checkIdle();
+  }
+});
+
+test.each(['corrupt', 'read-error', 'not-found', 'deadline', 'cancelled'] as const)(
+  'a restore that fails (%s): the answer is the same, computed',
+  async (why) => {
+    const e = new CachedEngine({ keptBlocks: 0 });
+    const right = answerOf(await e.ask(prompt('abcd')));
+    const store = e.store as FakeStore;
+    if (why === 'corrupt' || why === 'read-error') store.failNext(why);
+    if (why === 'not-found') for (const { id } of store.records()) store.destroy(-1, [id]);
+    if (why === 'not-found') store.settle();
+    if (why === 'deadline' || why === 'cancelled') store.hangs = true;
+    const asked = e.start(prompt('abcd'));
+    const twin = e.start(prompt('abcd'));
+    await e.until(() => asked.events.some(({ t }) => t === 'restore'));
+    if (why === 'cancelled') asked.abort(new Failure('CANCELLED_BY_CALLER', 'gone'));
+    if (why === 'cancelled') await e.until(() => isOver(asked));
+    if (why === 'cancelled') store.hangs = false;
+    if (why === 'deadline') await new Promise((resolve) => setTimeout(resolve, 300));
+    await e.finish([asked, twin]);
+    store.hangs = false;
+    expect(answerOf(twin)).toEqual(right);
+    if (why === 'cancelled') {
+      expect(answerOf(asked)).toEqual([]);
+      expect(hitsOf(twin)).toEqual([0, 0, 512, 'none']);
+    } else {
+      expect(answerOf(asked)).toEqual(right);
+      expect(useOf(asked)).toMatchObject({ hitDiskTokens: 0, hitMemoryTokens: 0 });
+    }
+    await e.settle();
+    expect(hitsOf(await e.ask(prompt('abcd'))).slice(0, 3)).toEqual([0, 0, 512]);
+    e.checkIdle();
+  },
+);
+
+test('what waits to be written is bounded: beyond it prompts are answered and not stored', async () => {
+  const e = new CachedEngine({ numSlots: 300, keptBlocks: 0, writeBudgetBytes: 0, disk: { regionBytes: 1 << 30 }, blockBytes: 2 ** 26 });
+  const store = e.store as FakeStore;
+  store.hangs = true;
+  const stored = e.start(prompt('abc')); // 192 MiB
+  await e.finish([stored]);
+  const refused = e.start(prompt('xyz'));
+  await e.finish([refused]);
+  expect(useOf(stored).writeTokens).toBe(384);
+  expect(useOf(refused)).toMatchObject({ writeTokens: 0 });
+  expect(e.cache.ram.stats.heldBlocks).toBe(3); // until they are written
+  store.hangs = false;
+  await e.settle();
+  expect(store.records().map(({ kind, toToken }) => [kind, toToken])).toEqual([
+    ['segment', 384],
+    ['point', 384],
+  ]);
+  e.checkIdle();
+});
+
+test('a disk that is full makes room and takes what waited', async () => {
+  const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 4 } });
+  for (const letters of ['ab', 'cd', 'ef', 'gh', 'ij', 'kl']) expect(useOf(await e.ask(prompt(letters))).writeTokens).toBe(256);
+  expect(hitsOf(await e.ask(prompt('kl')))).toEqual([0, 0, 256, 'none']);
+  expect(e.cache.stats().tiers[2]?.evictions).toBeGreaterThan(0);
+  e.checkIdle();
+});
+
+test('a disk that is full and cannot make room is left alone', async () => {
+  const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 4, faults: { 'reclaim-error': 1 } } });
+  for (const letters of ['ab', 'cd', 'ef', 'gh', 'ij', 'kl']) await e.ask(prompt(letters));
+  await e.settle();
+  e.checkIdle();
+});
+
+test.each(['scope', 'prefix', 'all', 'unused'] as const)('purge of %s: gone from RAM and disk, also after a restart', async (what) => {
+  for (const keptBlocks of [0, 100]) {
+    const e = new CachedEngine({ keptBlocks });
+    const inScope = (scope: string, letters: string) => e.ask(prompt(letters, 20), { cache: { ...useCache, scope } });
+    await inScope('a', 'pqr');
+    const prefixId = useOf(await inScope('a', 'pq')).prefixId as string;
+    await inScope('a', '');
+    e.nowMs += 1000;
+    await inScope('b', 'pqr');
+    await inScope('a', 'xyz');
+    const selector = {
+      scope: { scope: 'a' },
+      prefix: { scope: 'a', prefixId },
+      all: {},
+      unused: { unusedSinceMs: e.nowMs },
+    }[what];
+    const isLeft = { scope: [false, true, false], prefix: [false, true, true], all: [false, false, false], unused: [false, true, true] }[what];
+    const wouldBe = await e.purge({ ...selector, dryRun: true });
+    const was = await e.purge(selector);
+    expect(was).toEqual(wouldBe);
+    expect(was?.blocks).toBe({ scope: 6, prefix: 3, all: 9, unused: 3 }[what]); // a record goes whole
+    const again = e.restarted('crash');
+    for (const one of [e, again]) {
+      const hits = async (scope: string, letters: string) =>
+        one.cache.probe(Uint32Array.from(prompt(letters, 20)), scope);
+      const hitAny = async (scope: string, letters: string) => {
+        const { hitMemoryTokens, hitDiskTokens } = await hits(scope, letters);
+        return hitMemoryTokens + hitDiskTokens >= 384;
+      };
+      expect([await hitAny('a', 'pqr'), await hitAny('b', 'pqr'), await hitAny('a', 'xyz')]).toEqual(isLeft);
+    }
+    if (what === 'all') {
+      expect(e.memory.numPoints).toBe(0);
+      expect(e.cache.ram.stats).toMatchObject({ namedBlocks: 0, keptBytes: 0 });
+      expect(e.store?.records()).toEqual([]);
+    }
+    e.checkIdle();
+  }
+});
+
+test.each(['computing', 'writing', 'restoring'] as const)('a purge while requests are %s: what runs ends right and brings nothing back', async (when) => {
+  const e = new CachedEngine({ mode: 'full' });
+  const right = await alone(prompt('abcdefgh'));
+  const store = e.store as FakeStore;
+  if (when === 'restoring') {
+    await e.ask(prompt('abcdefgh'));
+    e.cache.ram.forget([...e.cache.ram.blocks()].map(({ key }) => key), [...e.cache.ram.points()].map(({ handle }) => handle));
+  }
+  const asked = e.start(prompt('abcdefgh'));
+  if (when === 'computing') await e.until(() => e.runner.stats().prefillTokens >= 384);
+  if (when === 'writing') store.hangs = true;
+  if (when === 'writing') await e.until(() => answerOf(asked).length > 0);
+  if (when === 'restoring') store.hangs = true;
+  if (when === 'restoring') await e.until(() => asked.events.some(({ t }) => t === 'restore'));
+  const purged = e.cache.purge({ scope: null, prefixId: null, unusedSinceMs: null, dryRun: false });
+  store.hangs = false;
+  await e.finish([asked]);
+  await e.settle();
+  await purged;
+  expect(answerOf(asked)).toEqual(right);
+  expect(store.records()).toEqual([]);
+  expect(e.cache.ram.stats).toMatchObject({ namedBlocks: 0, keptBytes: 0 });
+  expect(e.memory.numPoints).toBe(0);
+  expect(hitsOf(await e.ask(prompt('abcdefgh'))).slice(0, 3)).toEqual([0, 0, 0]);
+  e.checkIdle();
+});
+
+test('a purge of one request does not keep the next from being stored', async () => {
+  const e = new CachedEngine();
+  const wishes = { ...useCache };
+  const running = e.start(prompt('abc'), { cache: wishes, stop: { maxTokens: 50 } });
+  await e.until(() => answerOf(running).length > 0);
+  void e.purge();
+  await e.finish([running]);
+  expect(wishes).toEqual(useCache);
+  expect(useOf(await e.ask(prompt('abc'), { cache: wishes })).writeTokens).toBe(384);
+});
+
+test('pins keep a prefix on the disk; a pin of what is only queued comes with it', async () => {
+  const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 6 } });
+  const prefixId = useOf(await e.ask(prompt('ab'))).prefixId as string;
+  expect(e.cache.pin(prefixId, e.nowMs + 1e9)).toBe(2 * 1000 + 4000 + 2 * 4096);
+  for (const letters of ['cd', 'ef', 'gh', 'ij', 'kl', 'mn', 'op']) await e.ask(prompt(letters));
+  expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 0, 256, 'none']);
+  expect(e.cache.stats().tiers[2]?.pinnedBlocks).toBe(2);
+  expect(e.cache.pin(prefixId, null)).toBeGreaterThan(0);
+  expect(() => e.cache.pin('00'.repeat(32), 1e12)).toThrow('no such prefix');
+  expect(() => e.cache.pin('nonsense', 1e12)).toThrow('no such prefix');
+
+  (e.store as FakeStore).hangs = true;
+  const asked = e.start(prompt('qr'));
+  await e.finish([asked]);
+  expect(e.cache.pin(useOf(asked).prefixId as string, e.nowMs + 1e9)).toBeGreaterThan(0);
+  (e.store as FakeStore).hangs = false;
+  await e.settle();
+  expect(e.cache.stats().tiers[2]?.pinnedBlocks).toBe(2);
+});
+
+test('a pin of what is queued that would hold too much when it is written is not taken', async () => {
+  const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 4 } });
+  const store = e.store as FakeStore;
+  const pin = (asked: Asked) => e.cache.pin(useOf(asked).prefixId as string, e.nowMs + 1e9);
+  pin(await e.ask(prompt('ab')));
+  pin(await e.ask(prompt('cd')));
+  store.hangs = true;
+  const last = e.start(prompt('efghij'));
+  await e.finish([last]);
+  pin(last);
+  store.hangs = false;
+  await e.settle();
+  expect(hitsOf(await e.ask(prompt('efghij')))[3]).toBe('none');
+  e.checkIdle();
+});
+
+test('until the disk is attached RAM hits work, and from then on prompts are stored', async () => {
+  const e = new CachedEngine({ isAttached: false });
+  expect(hitsOf(await e.ask(prompt('ab')))[3]).toBe('recovering');
+  expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 256, 0, 'none']);
+  expect(e.cache.stats().recovering).toBe(true);
+  const early = e.start(prompt('abc'), { stop: { maxTokens: 30 } });
+  await e.until(() => answerOf(early).length > 5);
+  e.attach();
+  await e.finish([early]);
+  await e.settle();
+  expect(e.store?.records()).toEqual([]); // its keys mean nothing to the next process
+  expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 0, 0, 'new']);
+  expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 256, 0, 'none']);
+  expect(hitsOf(await e.restarted('crash', { isAttached: true }).ask(prompt('ab')))).toEqual([0, 0, 256, 'none']);
+  e.checkIdle();
+});
+
+test('choices share the prompt, and each keeps its own answer', async () => {
+  const e = new CachedEngine({ keptBlocks: 0 });
+  const sampling = { ...greedy, temperature: 1, seed: 5 };
+  const asked = await e.ask(prompt('ab', 100), { numChoices: 3, sampling, stop: { maxTokens: 60 } });
+  for (const choice of [0, 1, 2]) {
+    const conversation = [...prompt('ab', 100), ...answerOf(asked, choice), 7];
+    const next = await e.ask(conversation);
+    expect(hitsOf(next)).toEqual([0, 0, 384, 'none']);
+    expect(answerOf(next)).toEqual(await alone(conversation));
+  }
+  e.checkIdle();
+});
+
+test('events tell every move between the tiers, without gaps, and a snapshot tells the same', async () => {
+  const e = new CachedEngine({ keptBlocks: 3 });
+  const found = new Map<string, number>();
+  const name = ({ tier, blockHash, scopeTag }: CacheEvent) => `${tier} ${Buffer.from(scopeTag).toString('hex')} ${Buffer.from(blockHash).toString('hex')}`;
+  e.watch((events) => {
+    for (const event of events) found.set(name(event), (found.get(name(event)) ?? 0) + (event.t === 'stored' ? 1 : -1));
+  });
+  for (const letters of ['ab', 'abc', 'x', 'ab', 'yz']) await e.ask(prompt(letters));
+  await e.purge({ scope: 'nobody' });
+  for (const count of found.values()) expect(count === 0 || count === 1).toBe(true);
+  const left = [...found].filter(([, count]) => count === 1).map(([key]) => key).sort();
+  const snapshot: string[] = [];
+  e.cache.watch(0, (_, events) => snapshot.push(...events.map(name))).close();
+  expect(left).toEqual(snapshot.sort());
+  expect(left.filter((key) => key.startsWith('disk')).length).toBe(6);
+  expect(left.filter((key) => key.startsWith('live')).length).toBe(0);
 });
