@@ -556,7 +556,8 @@ export class DiskTier {
         this.#reclaimer.done(event.status);
         this.#failedReclaims = event.status === 'ok' ? 0 : this.#failedReclaims + 1;
         if (event.status === 'ok') for (const write of this.#waiting.splice(0)) this.#append(write);
-        else if (!this.#canMakeRoom()) for (const write of this.#waiting.splice(0)) this.#ended(write, 'no-space', null);
+        else if (!this.#canMakeRoom())
+          for (const write of this.#waiting.splice(0)) this.#ended(write, 'no-space', null);
         return;
       case 'destroyed':
         this.#destroys.get(event.ticket)?.(event.status);

@@ -57,7 +57,14 @@ export class CachedEngine {
   constructor(options: CachedEngineOptions = {}) {
     this.#options = options;
     const { numSlots = 64, keptBlocks = 100, mode = 'periodic', replayTokens = 256, poisonToken } = options;
-    const { maxRunning = 4, maxWaiting = 100, disk = {}, isAttached = true, isRecovered = true, blockBytes = 1000 } = options;
+    const {
+      maxRunning = 4,
+      maxWaiting = 100,
+      disk = {},
+      isAttached = true,
+      isRecovered = true,
+      blockBytes = 1000,
+    } = options;
     this.runner = new FakeRunner({
       kvBlocks: numSlots,
       maxSequences: maxRunning,
@@ -74,6 +81,7 @@ export class CachedEngine {
       maxWaiting,
       cache: { numSlots, keptBytesMax, mode, replayTokens, hasher },
       now: () => this.nowMs,
+      wallNow: () => this.nowMs,
     });
     if (disk === null) {
       this.store = null;

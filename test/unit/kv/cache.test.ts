@@ -196,7 +196,12 @@ test('where two prompts part the second takes a point, and the third hits it', a
 test.each(POINT_MODES)('mode %s: the same prompt again is hit as far as the mode can', async (mode) => {
   const e = new CachedEngine({ mode, keptBlocks: 0, replayTokens: 256 });
   const first = await e.ask(prompt('abcdefgh'), { cache: { ...useCache, boundaries: [300] } });
-  const points = { full: [128, 256, 384, 512, 640, 768, 896, 1024], periodic: [256, 1024], ends: [256, 1024], replay: [] };
+  const points = {
+    full: [128, 256, 384, 512, 640, 768, 896, 1024],
+    periodic: [256, 1024],
+    ends: [256, 1024],
+    replay: [],
+  };
   expect(e.placements[0]?.points).toEqual(points[mode]);
   const second = await e.ask(prompt('abcdefgh'));
   expect(hitsOf(second)).toEqual([0, 0, mode === 'replay' ? 768 : 1024, mode === 'replay' ? 'no-point' : 'none']);
@@ -206,7 +211,8 @@ test.each(POINT_MODES)('mode %s: the same prompt again is hit as far as the mode
 });
 
 test('every reason for a miss', async () => {
-  const miss = async (e: CachedEngine, letters: string, changes = {}) => useOf(await e.ask(prompt(letters), changes)).miss;
+  const miss = async (e: CachedEngine, letters: string, changes = {}) =>
+    useOf(await e.ask(prompt(letters), changes)).miss;
   const e = new CachedEngine({ keptBlocks: 0 });
   expect(await miss(e, '')).toMatchObject({ reason: 'short', tokenPosition: 0 });
   expect(await miss(e, 'ab')).toMatchObject({ reason: 'new', tokenPosition: 0 });
@@ -312,7 +318,13 @@ test.each(['corrupt', 'read-error', 'not-found', 'deadline', 'cancelled'] as con
 );
 
 test('what waits to be written is bounded: beyond it prompts are answered and not stored', async () => {
-  const e = new CachedEngine({ numSlots: 300, keptBlocks: 0, writeBudgetBytes: 0, disk: { regionBytes: 1 << 30 }, blockBytes: 2 ** 26 });
+  const e = new CachedEngine({
+    numSlots: 300,
+    keptBlocks: 0,
+    writeBudgetBytes: 0,
+    disk: { regionBytes: 1 << 30 },
+    blockBytes: 2 ** 26,
+  });
   const store = e.store as FakeStore;
   store.hangs = true;
   const stored = e.start(prompt('abc')); // 192 MiB
@@ -333,85 +345,103 @@ test('what waits to be written is bounded: beyond it prompts are answered and no
 
 test('a disk that is full makes room and takes what waited', async () => {
   const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 4 } });
-  for (const letters of ['ab', 'cd', 'ef', 'gh', 'ij', 'kl']) expect(useOf(await e.ask(prompt(letters))).writeTokens).toBe(256);
+  for (const letters of ['ab', 'cd', 'ef', 'gh', 'ij', 'kl'])
+    expect(useOf(await e.ask(prompt(letters))).writeTokens).toBe(256);
   expect(hitsOf(await e.ask(prompt('kl')))).toEqual([0, 0, 256, 'none']);
   expect(e.cache.stats().tiers[2]?.evictions).toBeGreaterThan(0);
   e.checkIdle();
 });
 
 test('a disk that is full and cannot make room is left alone', async () => {
-  const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 4, faults: { 'reclaim-error': 1 } } });
+  const e = new CachedEngine({
+    keptBlocks: 0,
+    disk: { regionBytes: 16_384, regions: 4, faults: { 'reclaim-error': 1 } },
+  });
   for (const letters of ['ab', 'cd', 'ef', 'gh', 'ij', 'kl']) await e.ask(prompt(letters));
   await e.settle();
   e.checkIdle();
 });
 
-test.each(['scope', 'prefix', 'all', 'unused'] as const)('purge of %s: gone from RAM and disk, also after a restart', async (what) => {
-  for (const keptBlocks of [0, 100]) {
-    const e = new CachedEngine({ keptBlocks });
-    const inScope = (scope: string, letters: string) => e.ask(prompt(letters, 20), { cache: { ...useCache, scope } });
-    await inScope('a', 'pqr');
-    const prefixId = useOf(await inScope('a', 'pq')).prefixId as string;
-    await inScope('a', '');
-    e.nowMs += 1000;
-    await inScope('b', 'pqr');
-    await inScope('a', 'xyz');
-    const selector = {
-      scope: { scope: 'a' },
-      prefix: { scope: 'a', prefixId },
-      all: {},
-      unused: { unusedSinceMs: e.nowMs },
-    }[what];
-    const isLeft = { scope: [false, true, false], prefix: [false, true, true], all: [false, false, false], unused: [false, true, true] }[what];
-    const wouldBe = await e.purge({ ...selector, dryRun: true });
-    const was = await e.purge(selector);
-    expect(was).toEqual(wouldBe);
-    expect(was?.blocks).toBe({ scope: 6, prefix: 3, all: 9, unused: 3 }[what]); // a record goes whole
-    const again = e.restarted('crash');
-    for (const one of [e, again]) {
-      const hits = async (scope: string, letters: string) =>
-        one.cache.probe(Uint32Array.from(prompt(letters, 20)), scope);
-      const hitAny = async (scope: string, letters: string) => {
-        const { hitMemoryTokens, hitDiskTokens } = await hits(scope, letters);
-        return hitMemoryTokens + hitDiskTokens >= 384;
-      };
-      expect([await hitAny('a', 'pqr'), await hitAny('b', 'pqr'), await hitAny('a', 'xyz')]).toEqual(isLeft);
+test.each(['scope', 'prefix', 'all', 'unused'] as const)(
+  'purge of %s: gone from RAM and disk, also after a restart',
+  async (what) => {
+    for (const keptBlocks of [0, 100]) {
+      const e = new CachedEngine({ keptBlocks });
+      const inScope = (scope: string, letters: string) => e.ask(prompt(letters, 20), { cache: { ...useCache, scope } });
+      await inScope('a', 'pqr');
+      const prefixId = useOf(await inScope('a', 'pq')).prefixId as string;
+      await inScope('a', '');
+      e.nowMs += 1000;
+      await inScope('b', 'pqr');
+      await inScope('a', 'xyz');
+      const selector = {
+        scope: { scope: 'a' },
+        prefix: { scope: 'a', prefixId },
+        all: {},
+        unused: { unusedSinceMs: e.nowMs },
+      }[what];
+      const isLeft = {
+        scope: [false, true, false],
+        prefix: [false, true, true],
+        all: [false, false, false],
+        unused: [false, true, true],
+      }[what];
+      const wouldBe = await e.purge({ ...selector, dryRun: true });
+      const was = await e.purge(selector);
+      expect(was).toEqual(wouldBe);
+      expect(was?.blocks).toBe({ scope: 6, prefix: 3, all: 9, unused: 3 }[what]); // a record goes whole
+      const again = e.restarted('crash');
+      for (const one of [e, again]) {
+        const hits = async (scope: string, letters: string) =>
+          one.cache.probe(Uint32Array.from(prompt(letters, 20)), scope);
+        const hitAny = async (scope: string, letters: string) => {
+          const { hitMemoryTokens, hitDiskTokens } = await hits(scope, letters);
+          return hitMemoryTokens + hitDiskTokens >= 384;
+        };
+        expect([await hitAny('a', 'pqr'), await hitAny('b', 'pqr'), await hitAny('a', 'xyz')]).toEqual(isLeft);
+      }
+      if (what === 'all') {
+        expect(e.memory.numPoints).toBe(0);
+        expect(e.cache.ram.stats).toMatchObject({ namedBlocks: 0, keptBytes: 0 });
+        expect(e.store?.records()).toEqual([]);
+      }
+      e.checkIdle();
     }
-    if (what === 'all') {
-      expect(e.memory.numPoints).toBe(0);
-      expect(e.cache.ram.stats).toMatchObject({ namedBlocks: 0, keptBytes: 0 });
-      expect(e.store?.records()).toEqual([]);
-    }
-    e.checkIdle();
-  }
-});
+  },
+);
 
-test.each(['computing', 'writing', 'restoring'] as const)('a purge while requests are %s: what runs ends right and brings nothing back', async (when) => {
-  const e = new CachedEngine({ mode: 'full' });
-  const right = await alone(prompt('abcdefgh'));
-  const store = e.store as FakeStore;
-  if (when === 'restoring') {
-    await e.ask(prompt('abcdefgh'));
-    e.cache.ram.forget([...e.cache.ram.blocks()].map(({ key }) => key), [...e.cache.ram.points()].map(({ handle }) => handle));
-  }
-  const asked = e.start(prompt('abcdefgh'));
-  if (when === 'computing') await e.until(() => e.runner.stats().prefillTokens >= 384);
-  if (when === 'writing') store.hangs = true;
-  if (when === 'writing') await e.until(() => answerOf(asked).length > 0);
-  if (when === 'restoring') store.hangs = true;
-  if (when === 'restoring') await e.until(() => asked.events.some(({ t }) => t === 'restore'));
-  const purged = e.cache.purge({ scope: null, prefixId: null, unusedSinceMs: null, dryRun: false });
-  store.hangs = false;
-  await e.finish([asked]);
-  await e.settle();
-  await purged;
-  expect(answerOf(asked)).toEqual(right);
-  expect(store.records()).toEqual([]);
-  expect(e.cache.ram.stats).toMatchObject({ namedBlocks: 0, keptBytes: 0 });
-  expect(e.memory.numPoints).toBe(0);
-  expect(hitsOf(await e.ask(prompt('abcdefgh'))).slice(0, 3)).toEqual([0, 0, 0]);
-  e.checkIdle();
-});
+test.each(['computing', 'writing', 'restoring'] as const)(
+  'a purge while requests are %s: what runs ends right and brings nothing back',
+  async (when) => {
+    const e = new CachedEngine({ mode: 'full' });
+    const right = await alone(prompt('abcdefgh'));
+    const store = e.store as FakeStore;
+    if (when === 'restoring') {
+      await e.ask(prompt('abcdefgh'));
+      e.cache.ram.forget(
+        [...e.cache.ram.blocks()].map(({ key }) => key),
+        [...e.cache.ram.points()].map(({ handle }) => handle),
+      );
+    }
+    const asked = e.start(prompt('abcdefgh'));
+    if (when === 'computing') await e.until(() => e.runner.stats().prefillTokens >= 384);
+    if (when === 'writing') store.hangs = true;
+    if (when === 'writing') await e.until(() => answerOf(asked).length > 0);
+    if (when === 'restoring') store.hangs = true;
+    if (when === 'restoring') await e.until(() => asked.events.some(({ t }) => t === 'restore'));
+    const purged = e.cache.purge({ scope: null, prefixId: null, unusedSinceMs: null, dryRun: false });
+    store.hangs = false;
+    await e.finish([asked]);
+    await e.settle();
+    await purged;
+    expect(answerOf(asked)).toEqual(right);
+    expect(store.records()).toEqual([]);
+    expect(e.cache.ram.stats).toMatchObject({ namedBlocks: 0, keptBytes: 0 });
+    expect(e.memory.numPoints).toBe(0);
+    expect(hitsOf(await e.ask(prompt('abcdefgh'))).slice(0, 3)).toEqual([0, 0, 0]);
+    e.checkIdle();
+  },
+);
 
 test('a purge of one request does not keep the next from being stored', async () => {
   const e = new CachedEngine();
@@ -493,14 +523,18 @@ test('choices share the prompt, and each keeps its own answer', async () => {
 test('events tell every move between the tiers, without gaps, and a snapshot tells the same', async () => {
   const e = new CachedEngine({ keptBlocks: 3 });
   const found = new Map<string, number>();
-  const name = ({ tier, blockHash, scopeTag }: CacheEvent) => `${tier} ${Buffer.from(scopeTag).toString('hex')} ${Buffer.from(blockHash).toString('hex')}`;
+  const name = ({ tier, blockHash, scopeTag }: CacheEvent) =>
+    `${tier} ${Buffer.from(scopeTag).toString('hex')} ${Buffer.from(blockHash).toString('hex')}`;
   e.watch((events) => {
     for (const event of events) found.set(name(event), (found.get(name(event)) ?? 0) + (event.t === 'stored' ? 1 : -1));
   });
   for (const letters of ['ab', 'abc', 'x', 'ab', 'yz']) await e.ask(prompt(letters));
   await e.purge({ scope: 'nobody' });
   for (const count of found.values()) expect(count === 0 || count === 1).toBe(true);
-  const left = [...found].filter(([, count]) => count === 1).map(([key]) => key).sort();
+  const left = [...found]
+    .filter(([, count]) => count === 1)
+    .map(([key]) => key)
+    .sort();
   const snapshot: string[] = [];
   e.cache.watch(0, (_, events) => snapshot.push(...events.map(name))).close();
   expect(left).toEqual(snapshot.sort());
