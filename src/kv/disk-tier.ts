@@ -114,7 +114,7 @@ export class DiskTier {
   #reclaimTicket = 0;
   /** In a row. */
   #failedReclaims = 0;
-  /** A write failed since they were last looked for. */
+  /** A write failed, or a record went, since they were last looked for. */
   #mayHaveOrphans = false;
   #isFull = false;
   #shownProblem = '';
@@ -273,10 +273,14 @@ export class DiskTier {
       this.#mayHaveOrphans = true;
       if (status === 'io-error') this.#health.failed('write-error', '', this.#options.now());
     }
-    // What was queued behind a segment that is missing hangs on nothing.
-    if (!this.#mayHaveOrphans || this.#writes.size > 0 || this.#waiting.length > 0) return;
-    this.#mayHaveOrphans = false;
+    this.#sweep();
+  }
+
+  /** What was queued behind a segment that is missing hangs on nothing, and never will once nothing is queued. */
+  #sweep(): void {
+    if (!this.#mayHaveOrphans || this.#isRecovering || this.#writes.size > 0 || this.#waiting.length > 0) return;
     this.#dropOrphans();
+    this.#mayHaveOrphans = false;
   }
 
   /** The pin was taken while it was queued: with other pins there may be no room for it any more, and nobody to tell. */
@@ -539,6 +543,7 @@ export class DiskTier {
         this.#undurable = this.#undurable.filter(({ id }) => id !== event.id);
         for (const { key } of this.#removed(this.index.remove(event.id, 'evicted'))) this.#rememberNotStored(key);
         this.#health.failed('write-error', 'the disk lost what it had taken', this.#options.now());
+        this.#sweep();
         return;
       case 'read':
         this.#readEnded(event);
@@ -594,6 +599,7 @@ export class DiskTier {
   }
 
   #removed(records: readonly IndexedRecord[]): readonly IndexedRecord[] {
+    this.#mayHaveOrphans = true;
     for (const record of records) {
       if (record.kind !== 'segment') continue;
       for (const key of this.index.blocksOf(record)) {

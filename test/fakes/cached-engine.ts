@@ -184,12 +184,13 @@ export class CachedEngine {
     for (const handle of this.cache.ram.pointHandles()) this.memory.point(handle);
   }
 
-  /** Nothing is held: no slot, no point, and no point that only native knows of. */
+  /** Nothing is held: no slot, no point, and no point that only native knows of, no record that hangs on nothing. */
   checkIdle(): void {
     const { heldBlocks, heldPoints } = this.cache.ram.stats;
     const known = this.cache.ram.pointHandles().length;
-    const found = { heldBlocks, heldPoints, leaked: this.memory.numPoints - known };
-    if (heldBlocks > 0 || heldPoints > 0 || found.leaked > 0) throw new Error(`at idle: ${JSON.stringify(found)}`);
+    const orphans = this.disk?.index.dropOrphans().length ?? 0;
+    const found = { heldBlocks, heldPoints, orphans, leaked: this.memory.numPoints - known };
+    if (Object.values(found).some((count) => count > 0)) throw new Error(`at idle: ${JSON.stringify(found)}`);
   }
 
   /** Everything above the store begins anew. */

@@ -23,10 +23,9 @@ function start(
   const keys = chain(options.ram ?? '');
   for (const key of keys) ram.name(ram.take() as number, key, { parent: '', scopeTag: '' });
   const keyOf = (prefix: string) => chain(prefix).at(-1) ?? root();
-  options.points?.forEach((prefix, index) => ram.addPoint(index + 1, 1, keyOf(prefix), ''));
-  options.tails?.forEach(([prefix, tokens], index) =>
-    ram.addPoint(index + 50, 1, keyOf(prefix), '', Uint32Array.from(tokens)),
-  );
+  for (const [index, prefix] of (options.points ?? []).entries()) ram.addPoint(index + 1, 1, keyOf(prefix), '');
+  for (const [index, [prefix, tokens]] of (options.tails ?? []).entries())
+    ram.addPoint(index + 50, 1, keyOf(prefix), '', Uint32Array.from(tokens));
   const index = new DiskIndex();
   for (const record of options.disk ?? []) index.add(record);
   const tokens = new Uint32Array(letters.length * 128 + tail).fill(7);
