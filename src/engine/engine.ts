@@ -27,6 +27,8 @@ export interface EngineConfig {
   readonly cache: CacheConfig;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
+  /** Milliseconds since 1970. */
+  readonly wallNow?: () => number;
 }
 
 export interface CacheConfig {
@@ -92,7 +94,7 @@ export class NanduEngine implements Engine {
       releasePoint: (point) => runner.releasePoint(point),
       onChange: () => this.#requestTurn(),
       now: this.#now,
-      wallNow: () => Date.now(),
+      wallNow: config.wallNow ?? Date.now,
       prefillTokensPerSecond: () => this.#rates.perSecond().prefill,
     });
     const limits = {

@@ -68,6 +68,10 @@ const RESTORE_SHARE = 0.05;
 const RESTORE_BASE_MS = 250;
 const RESTORE_MS_PER_MIB = 5;
 
+// Events are numbered from the time of the start on, so that a reader of an earlier process, which had fewer a millisecond,
+// is told to begin anew; and a snapshot's events have numbers above 0 before them.
+const EVENTS_A_MS = 1000;
+
 export class KvCache implements PromptCache {
   readonly #options: KvCacheOptions;
   readonly #ram: RamTier;
@@ -85,7 +89,7 @@ export class KvCache implements PromptCache {
   constructor(options: KvCacheOptions) {
     this.#options = options;
     this.#hasher = options.hasher;
-    this.#events = new EventLog(() => this.#snapshot());
+    this.#events = new EventLog(() => this.#snapshot(), options.wallNow() * EVENTS_A_MS);
     this.#ram = new RamTier({
       numSlots: options.numSlots,
       blockBytes: options.blockBytes,
@@ -190,14 +194,10 @@ export class KvCache implements PromptCache {
     for (const choice of lease.choices.slice(1)) {
       choice.slots.push(...(lease.choices[0] as { slots: number[] }).slots.slice(0, shared), ...slots.splice(0, own));
     }
-    if (start.point?.t === 'ram') {
-      lease.startPoint = start.point.handle;
-      this.#ram.holdPoint(lease.startPoint);
-    }
     lease.points = this.#pointsOf(lease, start);
     this.#leases.add(lease);
     this.#touch(lease, start);
-    if (lease.keeps) this.#claim(lease, start);
+    this.#claim(lease, start);
     if (start.blocks > 0)
       lease.deepest = { key: chain[start.blocks - 1] as HashKey, tokens: start.blocks * BLOCK_TOKENS };
     if (start.runs.length === 0 && start.point?.t !== 'disk') {
@@ -257,12 +257,13 @@ export class KvCache implements PromptCache {
     const chain = lease.chainOf(choice, blocks);
     const key = blocks === 0 ? lease.keys.root : (chain[blocks - 1] as HashKey);
     if (position % BLOCK_TOKENS === 0) {
-      this.#ram.addPoint(handle, bytes, key);
+      this.#ram.addPoint(handle, bytes, key, lease.keys.scopeTag);
       if (this.#options.keptBytesMax > 0) this.#deepen(lease, key, position);
       this.#store(lease, choice, blocks, handle);
     } else {
       const tail = lease.tokensOf(choice, blocks * BLOCK_TOKENS, position);
-      this.#ram.addPoint(handle, bytes, tail.length === position % BLOCK_TOKENS ? key : null, tail);
+      const isWhole = tail.length === position % BLOCK_TOKENS;
+      this.#ram.addPoint(handle, bytes, isWhole ? key : null, lease.keys.scopeTag, tail);
     }
     this.#ram.releasePoint(handle);
     this.#options.onChange();
@@ -312,11 +313,13 @@ export class KvCache implements PromptCache {
     const key = selector.prefixId === null ? null : keyOfPrefixId(selector.prefixId);
     if (selector.prefixId !== null && key === null) return { blocks: 0, bytes: 0 };
     const inRam = this.#selectInRam(scopeTag, key, selector.unusedSinceMs);
+    const pointBytes = [...inRam.points.values()].reduce((sum, bytes) => sum + bytes, 0);
+    const inRamBytes = inRam.keys.size * this.#options.blockBytes + pointBytes;
     const selection = { scopeTag, key, unusedSinceMs: selector.unusedSinceMs };
     if (selector.dryRun) {
       const onDisk = this.#disk?.select(selection) ?? { blocks: 0, bytes: 0, keys: [] };
-      const keys = new Set([...inRam, ...onDisk.keys]);
-      return { blocks: keys.size, bytes: onDisk.bytes + inRam.size * this.#options.blockBytes };
+      const keys = new Set([...inRam.keys, ...onDisk.keys]);
+      return { blocks: keys.size, bytes: onDisk.bytes + inRamBytes };
     }
     // What runs now must not bring back what was purged.
     for (const lease of this.#leases) {
@@ -324,9 +327,9 @@ export class KvCache implements PromptCache {
       const isPrefix = key === null || lease.choices.some(({ chain }) => chain.includes(key));
       if (isScope && isPrefix && selector.unusedSinceMs === null) this.#disown(lease);
     }
-    const ram = this.#ram.forget(inRam);
+    this.#ram.forget(inRam.keys, inRam.points.keys());
     const disk = this.#disk ? await this.#disk.purge(selection) : { blocks: 0, bytes: 0, keys: [] };
-    return { blocks: new Set([...inRam, ...disk.keys]).size, bytes: ram.bytes + disk.bytes };
+    return { blocks: new Set([...inRam.keys, ...disk.keys]).size, bytes: inRamBytes + disk.bytes };
   }
 
   stats(): CacheStats {
@@ -406,6 +409,14 @@ export class KvCache implements PromptCache {
       lease.hasWaited = true;
       return true;
     }
+    // What another reads already is read once, and then shared.
+    for (let block = firstRestored(start); block < start.blocks; block++) {
+      const other = this.#computing.get(chain[block] as HashKey);
+      if (other === undefined || other === lease || other.state !== 'restoring') continue;
+      lease.blockedBy = { lease: other, boundary: (block + 1) * BLOCK_TOKENS };
+      lease.hasWaited = true;
+      return true;
+    }
     return false;
   }
 
@@ -416,25 +427,19 @@ export class KvCache implements PromptCache {
     return other.promptDone > boundary || other.hasOutput;
   }
 
-  /** Of choice 0, then of the others what is their own; null: there are not enough. */
+  /** Of choice 0, then of the others what is their own; null: there are not enough, and nothing has changed. */
   #takeSlots(lease: Lease, start: Start): number[] | null {
-    const held: number[] = [];
-    const needed = lease.numBlocks;
-    for (let block = 0; block < start.blocks; block++) {
-      const slot = this.#ram.find(lease.chain[block] as HashKey);
-      held[block] = slot ?? -1;
-      if (slot !== undefined) this.#ram.hold(slot);
+    const shared = lease.chain.slice(0, start.blocks).map((key) => this.#ram.find(key));
+    const found = shared.filter((slot) => slot !== undefined);
+    const kept = found.filter((slot) => !this.#ram.isHeld(slot));
+    if (lease.numBlocks - found.length > this.#ram.available - kept.length) return null;
+    // Before anything is taken: taking evicts what nobody holds.
+    for (const slot of found) this.#ram.hold(slot);
+    if (start.point?.t === 'ram') {
+      lease.startPoint = start.point.handle;
+      this.#ram.holdPoint(lease.startPoint);
     }
-    for (let block = 0; block < needed; block++) {
-      if (block < start.blocks && held[block] !== -1) continue;
-      const slot = this.#ram.take();
-      if (slot === null) {
-        for (const taken of held) if (taken !== undefined && taken !== -1) this.#ram.release(taken);
-        return null;
-      }
-      held[block] = slot;
-    }
-    return held;
+    return Array.from({ length: lease.numBlocks }, (_, block) => shared[block] ?? (this.#ram.take() as number));
   }
 
   #tiersOf(lease: Lease, start: Start): Lease['hits'] {
@@ -495,10 +500,11 @@ export class KvCache implements PromptCache {
 
   /** Others that want these blocks wait for this one from now on. */
   #claim(lease: Lease, start: Start): void {
-    const firstMissing = start.runs[0]?.first ?? start.blocks;
-    for (let block = Math.min(firstMissing, start.blocks); block < lease.chain.length; block++) {
+    const end = lease.keeps ? lease.chain.length : start.blocks; // what is read back is shared whatever the request wishes
+    for (let block = firstRestored(start); block < end; block++) {
       const key = lease.chain[block] as HashKey;
-      if (this.#ram.find(key) === undefined && !this.#computing.has(key)) this.#computing.set(key, lease);
+      const isThere = block < start.blocks - 1 && this.#ram.find(key) !== undefined;
+      if (!isThere && !this.#computing.has(key)) this.#computing.set(key, lease);
     }
   }
 
@@ -530,7 +536,7 @@ export class KvCache implements PromptCache {
       if (outcome.point !== null) {
         // Findable at once: others that waited for this restore start there too.
         const { storedBytes, key } = point as IndexedRecord;
-        this.#ram.addPoint(outcome.point, storedBytes, lease.isPurged ? null : key);
+        this.#ram.addPoint(outcome.point, storedBytes, lease.isDisowned ? null : key, lease.keys.scopeTag);
       }
       if (outcome.ok) {
         lease.startPoint = outcome.point ?? lease.startPoint;
@@ -548,7 +554,7 @@ export class KvCache implements PromptCache {
 
   #becomeReady(lease: Lease): void {
     lease.state = 'ready';
-    if (lease.kvBytesRead === 0 || lease.isPurged) return;
+    if (lease.kvBytesRead === 0 || lease.isDisowned) return;
     // Restored rows are as good as computed ones.
     (lease.choices[0] as { named: number }).named = 0;
     const blocks = Math.max(lease.frozenTokens, lease.startTokens - (lease.startTokens % BLOCK_TOKENS)) / BLOCK_TOKENS;
@@ -571,7 +577,7 @@ export class KvCache implements PromptCache {
 
   #nameBlocks(lease: Lease, choice: number, blocks: number, isRestored = false): void {
     const own = lease.choices[choice];
-    if (!own || !(lease.keeps || isRestored) || blocks <= own.named) return;
+    if (!own || (!lease.keeps && !isRestored) || blocks <= own.named) return;
     const chain = lease.chainOf(choice, blocks);
     const end = Math.min(blocks, chain.length);
     for (let block = own.named; block < end; block++) {
@@ -623,12 +629,26 @@ export class KvCache implements PromptCache {
   /** Nothing of what it computes is found or stored any more. */
   #disown(lease: Lease): void {
     lease.keeps = false;
-    lease.isPurged = true;
+    lease.isDisowned = true;
     for (const key of lease.chain) if (this.#computing.get(key) === lease) this.#computing.delete(key);
     lease.deepest = null;
   }
 
-  #selectInRam(scopeTag: string | null, key: HashKey | null, unusedSinceMs: number | null): Set<HashKey> {
+  /** Blocks, and points with their bytes. */
+  #selectInRam(scopeTag: string | null, key: HashKey | null, unusedSinceMs: number | null) {
+    const keys = this.#selectBlocks(scopeTag, key, unusedSinceMs);
+    const points = new Map<PointHandle, number>();
+    for (const point of this.#ram.points()) {
+      if (scopeTag !== null && point.scopeTag !== scopeTag) continue;
+      if (unusedSinceMs !== null && (point.isHeld || point.usedMs >= unusedSinceMs)) continue;
+      // Of a point whose block has left RAM nobody knows what it extends: better one too many.
+      if (key === null || keys.has(point.key) || this.#ram.find(point.key) === undefined)
+        points.set(point.handle, point.bytes);
+    }
+    return { keys, points };
+  }
+
+  #selectBlocks(scopeTag: string | null, key: HashKey | null, unusedSinceMs: number | null): Set<HashKey> {
     const children = new Map<HashKey, HashKey[]>();
     const selected = new Set<HashKey>();
     for (const block of this.#ram.blocks()) {
@@ -665,4 +685,9 @@ export class KvCache implements PromptCache {
     const inRam = [...this.#ram.blocks()].map(({ key, origin, tier }) => stored(tier, key, origin));
     return [...inRam, ...(this.#disk?.snapshot() ?? [])];
   }
+}
+
+/** The first block that a restore touches; a point that is read back counts as its block. Without a restore: where it starts. */
+function firstRestored({ runs, point, blocks }: Start): number {
+  return runs[0]?.first ?? (point?.t === 'disk' ? blocks - 1 : blocks);
 }

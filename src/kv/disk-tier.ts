@@ -116,6 +116,10 @@ export class DiskTier {
   readonly #notStored = new Set<HashKey>();
   #lastTicket = 0;
   #reclaimTicket = 0;
+  /** In a row. */
+  #failedReclaims = 0;
+  /** A write failed, or a record went, since they were last looked for. */
+  #mayHaveOrphans = false;
   #isFull = false;
   #shownProblem = '';
   #recovered: Promise<void>;
@@ -251,10 +255,14 @@ export class DiskTier {
     const write = this.#writes.get(ticket);
     if (!write) return;
     this.#writes.delete(ticket);
-    if (status === 'no-space' && !write.isDoomed && this.#canMakeRoom()) {
+    if (status === 'no-space' && !write.isDoomed && this.#canMakeRoom(1)) {
       this.#waiting.push(write);
       return;
     }
+    this.#ended(write, status, record);
+  }
+
+  #ended(write: Write, status: StoreStatus, record: RecordInfo | null): void {
     this.#release(write);
     if (status === 'ok' && record) {
       if (write.isDoomed) {
@@ -263,15 +271,31 @@ export class DiskTier {
       }
       this.index.add(record);
       this.#undurable.push({ record, tokens: write.tokens });
-      const until = this.#pendingPins.get(record.key);
-      if (until !== undefined && this.#pinNow(record.key, until) !== null) this.#pendingPins.delete(record.key);
+      this.#pinWritten(record.key);
     } else {
       for (const key of write.record.blocks) this.#rememberNotStored(key);
       this.#budget.refund(write.bytes);
+      this.#pendingPins.delete(write.record.key);
+      this.#mayHaveOrphans = true;
       if (status === 'io-error') this.#health.failed('write-error', '', this.#options.now());
-      // What was queued behind a segment that is missing hangs on nothing.
-      if (this.#writes.size === 0 && this.#waiting.length === 0) this.#dropOrphans();
     }
+    this.#sweep();
+  }
+
+  /** What was queued behind a segment that is missing hangs on nothing, and never will once nothing is queued. */
+  #sweep(): void {
+    if (!this.#mayHaveOrphans || this.#isRecovering || this.#writes.size > 0 || this.#waiting.length > 0) return;
+    this.#dropOrphans();
+    this.#mayHaveOrphans = false;
+  }
+
+  /** The pin was taken while it was queued: with other pins there may be no room for it any more, and nobody to tell. */
+  #pinWritten(key: HashKey): void {
+    const until = this.#pendingPins.get(key);
+    if (until === undefined) return;
+    const { wallNow } = this.#options;
+    const pinned = this.index.pin(key, until, wallNow(), maxPinnedBytes(this.#store.stats()));
+    if (pinned !== 'not-found') this.#pendingPins.delete(key);
   }
 
   #rememberNotStored(key: HashKey): void {
@@ -528,6 +552,7 @@ export class DiskTier {
         this.#undurable = this.#undurable.filter(({ record }) => record.id !== event.id);
         for (const { key } of this.#removed(this.index.remove(event.id, 'evicted'))) this.#rememberNotStored(key);
         this.#health.failed('write-error', 'the disk lost what it had taken', this.#options.now());
+        this.#sweep();
         return;
       case 'read':
         this.#readEnded(event);
@@ -543,7 +568,10 @@ export class DiskTier {
         if (event.ticket !== this.#reclaimTicket) return;
         this.#reclaimTicket = 0;
         this.#reclaimer.done(event.status);
-        for (const write of this.#waiting.splice(0)) this.#append(write);
+        this.#failedReclaims = event.status === 'ok' ? 0 : this.#failedReclaims + 1;
+        if (event.status === 'ok') for (const write of this.#waiting.splice(0)) this.#append(write);
+        else if (!this.#canMakeRoom())
+          for (const write of this.#waiting.splice(0)) this.#ended(write, 'no-space', null);
         return;
       case 'destroyed':
         this.#destroys.get(event.ticket)?.(event.status);
@@ -556,14 +584,18 @@ export class DiskTier {
     }
   }
 
-  #canMakeRoom(): boolean {
+  /** @param more attempts, even if no region could be reclaimed before. */
+  #canMakeRoom(more = 0): boolean {
     if (this.#reclaimTicket !== 0) return true;
+    this.#failedReclaims = Math.min(this.#failedReclaims, Math.max(0, this.#reclaimer.sealedRegions - more));
     this.#reclaim();
     return this.#reclaimTicket !== 0;
   }
 
   #reclaim(): void {
     if (this.#reclaimTicket !== 0 || this.#isRecovering) return;
+    // Each region was tried in vain: from now on only a write that finds no room has it tried again.
+    if (this.#failedReclaims > 0 && this.#failedReclaims >= this.#reclaimer.sealedRegions) return;
     const plan = this.#reclaimer.next(this.#store.stats(), !this.#isFull, this.#options.wallNow());
     if (!plan) return;
     this.#removed(plan.dropped);
@@ -576,6 +608,7 @@ export class DiskTier {
   }
 
   #removed(records: readonly IndexedRecord[]): readonly IndexedRecord[] {
+    this.#mayHaveOrphans = true;
     for (const record of records) {
       if (record.kind !== 'segment') continue;
       for (const key of this.index.blocksOf(record)) {

@@ -35,13 +35,15 @@ type Listener = (firstSequence: number, events: readonly CacheEvent[], reset: bo
 export class EventLog {
   #events: CacheEvent[] = [];
   /** Of the first event in `#events`. */
-  #firstSequence = 1;
+  #firstSequence: number;
   readonly #pending: CacheEvent[] = [];
   readonly #listeners = new Set<Listener>();
   readonly #snapshot: () => CacheEvent[];
 
-  constructor(snapshot: () => CacheEvent[]) {
+  /** @param before numbers up to this one are another process's: a reader who comes with one of them gets a snapshot. */
+  constructor(snapshot: () => CacheEvent[], before: number) {
     this.#snapshot = snapshot;
+    this.#firstSequence = before + 1;
   }
 
   /** Cheap when nobody listens. */
@@ -76,6 +78,6 @@ export class EventLog {
       this.#events = this.#events.slice(surplus);
       this.#firstSequence += surplus;
     }
-    for (const listener of this.#listeners) listener(first, events, false);
+    for (const listener of [...this.#listeners]) listener(first, events, false);
   }
 }

@@ -43,12 +43,12 @@ export class Lease {
   state: 'open' | 'restoring' | 'ready' | 'closed' = 'open';
   /** Why it must not be admitted now: another computes or restores what it can then share. */
   blockedBy: { readonly lease: Lease; readonly boundary: number } | null = null;
-  /** What it computes may be found and stored. */
-  keeps: boolean;
-  /** It was purged while it ran: not even what it restored may be found again. */
-  isPurged = false;
   /** It waited for a prefix that another made: what it then shares are live hits. */
   hasWaited = false;
+  /** What it computes may be found and stored; false once it was purged. */
+  keeps: boolean;
+  /** A purge met it: what is read back for it is its own, nobody else's. */
+  isDisowned = false;
   /** A restore failed: not tried again for this request. */
   avoidsDisk = false;
   choices: ChoiceBlocks[] = [];

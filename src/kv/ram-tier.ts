@@ -42,7 +42,9 @@ interface Slot {
 interface PointEntry {
   readonly handle: PointHandle;
   readonly bytes: number;
+  readonly scopeTag: string;
   holders: number;
+  usedMs: number;
   /** Boundary, or the one before a tail. */
   key: HashKey | null;
   /** Tokens behind the boundary; null: a point at the boundary itself. */
@@ -146,8 +148,14 @@ export class RamTier {
   // --- points ---
 
   /** A new point with one holder. With a second one for the same place the older stays, and this one is only held. */
-  addPoint(handle: PointHandle, bytes: number, key: HashKey | null, tail: Uint32Array | null = null): void {
-    const entry: PointEntry = { handle, bytes, holders: 1, key: null, tail };
+  addPoint(
+    handle: PointHandle,
+    bytes: number,
+    key: HashKey | null,
+    scopeTag: string,
+    tail: Uint32Array | null = null,
+  ): void {
+    const entry: PointEntry = { handle, bytes, scopeTag, holders: 1, usedMs: 0, key: null, tail };
     this.#points.set(handle, entry);
     if (key === null) return;
     if (tail === null) {
@@ -181,6 +189,7 @@ export class RamTier {
     if (entry.holders === 0) throw new Error(`point ${handle} is held by nobody`);
     entry.holders -= 1;
     if (entry.holders > 0) return;
+    entry.usedMs = this.#options.now();
     if (entry.key === null) this.#forgetPoint(entry);
     else this.#keep(-handle, entry.bytes);
   }
@@ -197,25 +206,10 @@ export class RamTier {
     }
   }
 
-  /** Nothing at these keys is found any more; what is held goes when its last holder does. */
-  forget(keys: ReadonlySet<HashKey>): { blocks: number; bytes: number } {
-    let blocks = 0;
-    let bytes = 0;
-    for (const key of keys) {
-      const slot = this.#byKey.get(key);
-      if (slot !== undefined) {
-        blocks += 1;
-        bytes += this.#options.blockBytes;
-        this.#forgetSlotKey(slot);
-      }
-      const points = [this.#pointByKey.get(key), ...(this.#tails.get(key) ?? [])];
-      for (const entry of points) {
-        if (!entry) continue;
-        bytes += entry.bytes;
-        this.#forgetPointKey(entry);
-      }
-    }
-    return { blocks, bytes };
+  /** These are not found any more; what is held goes when its last holder does. */
+  forget(blocks: Iterable<HashKey>, points: Iterable<PointHandle>): void {
+    for (const key of blocks) this.#forgetSlotKey(this.#byKey.get(key) as number);
+    for (const handle of points) this.#forgetPointKey(this.#point(handle));
   }
 
   /** Every findable block. */
@@ -231,13 +225,36 @@ export class RamTier {
     }
   }
 
+  /** Every findable point, exact ends included. */
+  *points(): Generator<{
+    readonly handle: PointHandle;
+    readonly key: HashKey;
+    readonly scopeTag: string;
+    readonly bytes: number;
+    readonly usedMs: number;
+    readonly isHeld: boolean;
+  }> {
+    for (const { handle, key, scopeTag, bytes, usedMs, holders } of this.#points.values())
+      if (key !== null) yield { handle, key, scopeTag, bytes, usedMs, isHeld: holders > 0 };
+  }
+
+  /** Of every point that is not given back yet; for tests. */
+  pointHandles(): PointHandle[] {
+    return [...this.#points.keys()];
+  }
+
   get stats() {
     let heldBlocks = 0;
+    let heldPoints = 0;
     let pointBytes = 0;
     for (const { holders } of this.#slots) if (holders > 0) heldBlocks += 1;
-    for (const { bytes } of this.#points.values()) pointBytes += bytes;
+    for (const { bytes, holders } of this.#points.values()) {
+      pointBytes += bytes;
+      if (holders > 0) heldPoints += 1;
+    }
     return {
       heldBlocks,
+      heldPoints,
       keptBlocks: this.#keptBlocks,
       keptBytes: this.#keptBytes,
       pointBytes,

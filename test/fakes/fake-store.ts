@@ -82,6 +82,7 @@ export class FakeStore implements KvStore {
   readonly #free: number[] = [];
   #liveBytes = 0;
   readonly #forced = new Map<FakeFault, number>();
+  #memory: FakeKvMemory | null;
   #random: () => number;
   #commands: Command[] = [];
   #events: StoreEvent[] = [];
@@ -112,6 +113,7 @@ export class FakeStore implements KvStore {
       memory: null,
       ...options,
     };
+    this.#memory = this.#options.memory;
     this.#random = seeded(this.#options.seed);
     this.secret = Uint8Array.from({ length: 32 }, () => Math.floor(this.#random() * 256));
     this.#regions = Array.from({ length: this.#options.regions }, () => ({
@@ -134,7 +136,7 @@ export class FakeStore implements KvStore {
     if (record.kind === 'segment' ? blocks !== record.blocks.length : payload.t !== 'point')
       throw new Error(`append: a ${record.kind} with a payload of ${payload.t}, ${blocks} blocks`);
     this.#queuedBytes += payloadBytes;
-    const { memory } = this.#options;
+    const memory = this.#memory;
     const copy = memory?.copyOut(payload);
     this.#writes(() => {
       this.#queuedBytes -= payloadBytes;
@@ -168,7 +170,7 @@ export class FakeStore implements KvStore {
       if (record.kind !== 'segment' || skip + slots.length > record.blocks.length)
         throw new Error(`readBlocks: blocks ${skip} + ${slots.length} of record ${id}`);
       const payload = this.#payloads.get(id);
-      if (payload?.t === 'blocks') this.#options.memory?.copyBlocksIn(payload.rows.slice(skip), slots);
+      if (payload?.t === 'blocks') this.#memory?.copyBlocksIn(payload.rows.slice(skip), slots);
       return { bytes: slots.length * this.#options.blockBytes, point: null };
     });
   }
@@ -177,7 +179,7 @@ export class FakeStore implements KvStore {
     this.#reads(ticket, id, key, (record) => {
       if (record.kind !== 'point') throw new Error(`readPoint: record ${id} is a ${record.kind}`);
       const payload = this.#payloads.get(id);
-      const point = payload?.t === 'point' ? this.#options.memory?.addPoint(payload.point) : ++this.#numPoints;
+      const point = payload?.t === 'point' ? this.#memory?.addPoint(payload.point) : ++this.#numPoints;
       return { bytes: record.payloadBytes, point: point as number };
     });
   }
@@ -278,7 +280,7 @@ export class FakeStore implements KvStore {
 
   /** The same directory opened again after a clean end ('close') or a crash, which loses what was not durable. */
   reopened(how: 'close' | 'crash', options: Omit<FakeStoreOptions, 'regionBytes' | 'regions'> = {}): FakeStore {
-    const next = new FakeStore({ ...this.#options, ...options });
+    const next = new FakeStore({ ...this.#options, memory: null, ...options });
     next.secret.set(this.secret);
     for (const record of this.#records.values())
       if (how === 'close' || record.id <= this.#durableId) {
@@ -299,6 +301,16 @@ export class FakeStore implements KvStore {
     }
     next.#emit({ t: 'recovery-done', damaged: 0 });
     return next;
+  }
+
+  /** An empty directory has been looked through. */
+  reportRecovered(): void {
+    this.#emit({ t: 'recovery-done', damaged: 0 });
+  }
+
+  /** RAM of the process that opened it; before anything is written or read. */
+  useMemory(memory: FakeKvMemory): void {
+    this.#memory = memory;
   }
 
   /** What lies there now. */
