@@ -17,7 +17,9 @@ import { BLOCK, KvServer, makeModel, randomFrom, sleep, temporaryFolder, tokensO
 
 const CLIENTS = 3;
 /** Between the check after a start and the kill: some kills come before the first group commit, some behind several. */
-const LOAD_MS_MAX = 2200;
+const LOAD_MS_MAX = 1500;
+/** A client thinks so long at most between two calls: kills shall find the server waiting, too. */
+const THINK_MS_MAX = 60;
 /** One start in so many is killed before it could say anything. */
 const KILLED_STARTS = 10;
 const CONVERSATION_TOKENS_MAX = 900;
@@ -181,6 +183,7 @@ class Lane {
     while (!end.isOver) {
       try {
         await this.#act(server, end);
+        await sleep(this.random(THINK_MS_MAX));
       } catch (error) {
         // Calls die with their server; before it is killed, none may fail.
         if (!end.isOver) this.#failure('a call failed on a server that lives', { error: String(error) });
