@@ -57,10 +57,10 @@ const pathOrNone = z.string().transform((value) => (value === NONE ? '' : value)
 const FAULT_VALUES: Readonly<Record<string, RegExp>> = {
   seed: /^\d{1,15}$/,
   ...Object.fromEntries(
-    ['read-error', 'write-error', 'short', 'flip', 'lost', 'misdirect', 'torn'].map((key) => [
-      key,
-      /^(?:0(?:\.\d+)?|1)$/,
-    ]),
+    [
+      ...['read-error', 'write-error', 'sync-error', 'short', 'flip', 'lost', 'misdirect', 'torn'],
+      ...['stale', 'reorder', 'hang'],
+    ].map((key) => [key, /^(?:0(?:\.\d+)?|1)$/]),
   ),
   'delay-ms': /^\d{1,6}:(?:0(?:\.\d+)?|1)$/,
   'full-after': /^\d{1,15}$/,

@@ -17,7 +17,9 @@ import { BLOCK, KvServer, makeModel, randomFrom, sleep, temporaryFolder, tokensO
 
 const CLIENTS = 3;
 /** Between the check after a start and the kill: some kills come before the first group commit, some behind several. */
-const LOAD_MS_MAX = 2200;
+const LOAD_MS_MAX = 1500;
+/** A client thinks so long at most between two calls: kills shall find the server waiting, too. */
+const THINK_MS_MAX = 60;
 /** One start in so many is killed before it could say anything. */
 const KILLED_STARTS = 10;
 const CONVERSATION_TOKENS_MAX = 900;
@@ -181,6 +183,7 @@ class Lane {
     while (!end.isOver) {
       try {
         await this.#act(server, end);
+        await sleep(this.random(THINK_MS_MAX));
       } catch (error) {
         // Calls die with their server; before it is killed, none may fail.
         if (!end.isOver) this.#failure('a call failed on a server that lives', { error: String(error) });
@@ -226,21 +229,29 @@ class Lane {
     const isShared = this.random(2) === 0;
     const scope = isShared ? '' : `lane-${this.number}-${++this.#numScopes}`;
     const system = tokensOf(140 + this.random(2) * 128, isShared ? this.random(3) + 1 : this.random(1e9));
-    return { scope, tokens: [...system, ...tokensOf(30 + this.random(200), this.random(1e9))], ends: [] };
+    const tokens = [...system, ...tokensOf(30 + this.random(200), this.random(1e9))];
+    return { scope, tokens, ends: [] };
   }
 
-  /** Ends a conversation for good: its whole scope, or what only it has. */
+  /** Ends a conversation for good: its whole scope, or what its last turn added to a beginning that others share. */
   async #purge(server) {
     const conversation = this.#take(false);
     const { scope, ends } = conversation;
     const prefixId = ends.at(-1);
-    if (!prefixId) return void this.#conversations.push(conversation);
+    const last = prefixId ? hashOf(prefixId) : '';
+    const chain = (prefixId && this.#expected.chain(last)) || [];
+    const before = ends.length > 1 ? (this.#expected.chain(hashOf(ends.at(-2))) ?? []) : [];
     const isScope = scope !== '';
-    const blocks = () => (isScope ? this.#expected.ofScope(scope) : this.#expected.below(hashOf(prefixId)));
-    if (isScope) this.#expected.answered.set(hashOf(prefixId), { tokens: conversation.tokens, scope });
-    for (const hash of [...blocks(), hashOf(prefixId)]) this.#expected.unknown.add(hash);
+    if (chain.length === 0 || (!isScope && (before.length === 0 || before.length === chain.length))) {
+      this.#conversations.push(conversation);
+      return;
+    }
+    const selected = () => (isScope ? this.#expected.ofScope(scope) : this.#expected.below(last));
+    // A purge takes whole segments, so blocks of the last turn in front of the prefix may go with it.
+    const besides = isScope ? [] : chain.slice(before.length);
+    for (const hash of [...selected(), ...besides]) this.#expected.unknown.add(hash);
     await server.purge(isScope ? { scope } : { prefixId });
-    for (const hash of [...blocks(), hashOf(prefixId)]) {
+    for (const hash of selected()) {
       this.#expected.unknown.delete(hash);
       this.#expected.purged.add(hash);
     }

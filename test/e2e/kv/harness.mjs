@@ -97,11 +97,14 @@ export class KvServer {
   log = [];
   errors = '';
 
-  /** @param settings model, dir, flags. `ready` tells when it can be asked. */
-  constructor({ model, dir, flags = [] }) {
+  /** @param settings model, dir, flags, and as whom to run. `ready` tells when it can be asked. */
+  constructor({ model, dir, flags = [], uid }) {
     this.startedMs = performance.now();
     const where = ['--listen', '127.0.0.1:0', '--model', model, '--kv-dir', dir ?? 'none', '--threads', '1'];
-    this.process = spawn(process.execPath, [bin, 'serve', ...where, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(process.execPath, [bin, 'serve', ...where, ...flags], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...(uid !== undefined && { uid, gid: uid }),
+    });
     this.exit = new Promise((resolve) => {
       this.process.on('close', (code, signal) => {
         resolve(code ?? signal);

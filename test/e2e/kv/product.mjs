@@ -22,6 +22,7 @@ import {
   makeModel,
   randomFrom,
   replayTokensOf,
+  sleep,
   temporaryFolder,
   tokensOf,
 } from './harness.mjs';
@@ -47,6 +48,9 @@ const LITTLE_MEMORY = '512KiB';
 const QUOTA = '512MiB';
 /** Tokens of a decoded answer, over a border of a block for all prompts of more than one. */
 const DECODED = 150;
+
+/** How often a case waits for a machine that was too busy, and how long: until the disk is tried again. */
+const [SLOW_TRIES, SLOW_REST_MS] = [20, 3000];
 
 const BYPASS = { mode: 'CACHE_MODE_BYPASS' };
 
@@ -190,8 +194,18 @@ class Case {
   /** @param tier where all hits must come from when nobody else is there; null: from anywhere. */
   async check(server, state, tier) {
     const isCrowded = this.values.company === 'crowd';
-    const answer = await (isCrowded ? this.#inCrowd(server) : server.ask(this.prompt));
+    const ask = () => (isCrowded ? this.#inCrowd(server) : server.ask(this.prompt));
+    let answer = await ask();
     this.#compare(answer, state);
+    // A machine too busy to read in time computes instead, and leaves the disk alone for some seconds: right, but no hit.
+    const isSlow = () => answer.usage.miss.reason === 'MISS_REASON_UNAVAILABLE';
+    const wasSlow = isSlow();
+    for (let tries = 0; isSlow() && tries < SLOW_TRIES; tries++) {
+      this.counts.slow += 1;
+      await sleep(SLOW_REST_MS);
+      answer = await ask();
+      this.#compare(answer, state);
+    }
     const { usage } = answer;
     const where = `${this.name}, ${state}: ${JSON.stringify(usage)}`;
     if (this.values.length <= BLOCK) assert.equal(usage.miss.reason, 'MISS_REASON_SHORT', where);
@@ -199,7 +213,7 @@ class Case {
     if (state === 'evicting') assert.ok(usage.promptCacheHitTokens >= this.hits, where);
     else assert.equal(usage.promptCacheHitTokens, this.hits, where);
     if (this.values.mode !== 'replay' && this.hits > 0) assert.equal(usage.miss.reason, 'MISS_REASON_NONE', where);
-    if (tier === 'disk' && !isCrowded) assert.equal(usage.hitDiskTokens, this.hits, where);
+    if (tier === 'disk' && !isCrowded && !wasSlow) assert.equal(usage.hitDiskTokens, this.hits, where);
     // RAM for the cache is measured in rows: where there are none, points find little room.
     if (tier === 'memory' && this.values.geometry !== 'plain') assert.equal(usage.hitDiskTokens, 0, where);
   }
@@ -232,7 +246,7 @@ class Case {
 /** Runs `servers`, some at a time, in a folder of their own. @returns counts. */
 export async function runAll(servers, seed, jobs) {
   const folder = temporaryFolder('kv-exact');
-  const zero = { servers: 0, cases: 0, starts: 0, answers: 0, wrong: 0, evictions: 0 };
+  const zero = { servers: 0, cases: 0, starts: 0, answers: 0, wrong: 0, slow: 0, evictions: 0 };
   const counts = { seed, ...zero, liveTokens: 0, memoryTokens: 0, diskTokens: 0, states: {} };
   try {
     const used = new Set(servers.map(({ server }) => server.geometry));
