@@ -25,8 +25,14 @@ void StoreImpl::recover() {
       std::min<uint64_t>(io_->file_bytes(directory_.data_file) / directory_.region_bytes, directory_.regions_limit));
   regions_.resize(num_found_);
   if (options_.read_only) return recover_batch(0);
-  // What a killed process had written lies in the page cache only: it must be durable before it is called so.
-  sync([this](bool) { recover_batch(0); });
+  // What a killed process had written lies in the page cache only: it must be durable before it is called so. Nor may a
+  // slot come back that it had erased, when its region has taken records since.
+  sync([this](bool) {
+    transfer(IoOp::kSync, IoClass::kPrefetch, directory_.index_file, 0, nullptr, 0, 0, [this](int32_t result) {
+      may_reopen_ = result == 0;
+      recover_batch(0);
+    });
+  });
 }
 
 void StoreImpl::recover_batch(uint32_t first) {
@@ -47,7 +53,7 @@ void StoreImpl::recover_batch(uint32_t first) {
       rest.push_back(first + i);
       // What is damaged today may be read tomorrow, and would then hide what was written since.
       regions_[first + i].may_reopen =
-          result == 0 &&
+          may_reopen_ && result == 0 &&
           (i >= num_slots || std::all_of(slot, slot + kPageBytes, [](uint8_t byte) { return byte == 0; }));
     }
     recover_headers(std::move(rest), first + count);

@@ -270,6 +270,7 @@ class StoreImpl final : public Store {
   bool recovering_ = true;
   bool aborted_ = false;  // closing: recovery and reclaims stop where they are
   uint64_t damaged_ = 0;
+  bool may_reopen_ = false;       // what the index says of erased slots is durable
   uint32_t num_found_ = 0;        // regions in the file at start
   uint32_t damaged_pending_ = 0;  // regions whose header is being made anew
   bool batches_ended_ = false;
