@@ -182,7 +182,7 @@ export class KvCache implements PromptCache {
     lease.hits = hits;
     lease.miss = this.#explain(lease, start);
     lease.restoreBytes = this.#restoreBytes(start);
-    const shared = chain.length;
+    const shared = Math.floor(lease.promptTokens / BLOCK_TOKENS);
     lease.choices = Array.from({ length: request.numChoices }, (_, choice) => ({
       slots: choice === 0 ? slots.splice(0, Math.ceil(request.totalTokens / BLOCK_TOKENS)) : [],
       chain: [...chain],

@@ -69,6 +69,8 @@ interface Write {
   readonly tokens: Uint32Array;
   /** Purged while it was under way. */
   isDoomed: boolean;
+  /** It is written, or will not be. */
+  readonly onEnd?: () => void;
 }
 
 interface Read {
@@ -264,6 +266,7 @@ export class DiskTier {
 
   #ended(write: Write, status: StoreStatus, record: RecordInfo | null): void {
     this.#release(write);
+    if (write.onEnd) queueMicrotask(write.onEnd);
     if (status === 'ok' && record) {
       if (write.isDoomed) {
         this.#destroy([record.id]);
@@ -423,9 +426,10 @@ export class DiskTier {
       (write) =>
         unusedSinceMs === null &&
         (scopeTag === null || write.record.scope === scopeTag) &&
-        (key === null || write.chain.includes(key)),
+        (key === null || isAt(write, key)),
     );
     for (const write of underWay) write.isDoomed = true;
+    if (key !== null) await this.#keepFronts(this.index.select(selection), key);
     const found = this.select(selection);
     const records = this.index.select(selection);
     for (const record of records) this.#removed(this.index.remove(record.id, 'purged'));
@@ -439,6 +443,71 @@ export class DiskTier {
       throw unavailable('the disk cannot be written now; what was purged is hidden, and is deleted once it can be');
     }
     return found;
+  }
+
+  /**
+   * A purge takes whole records, but what a segment holds before the purged block belongs to others too: it is written again,
+   * as a segment of its own, before the old one goes. Where that fails, others compute it again.
+   */
+  async #keepFronts(records: readonly IndexedRecord[], key: HashKey): Promise<void> {
+    for (const record of records) {
+      if (record.kind !== 'segment') continue;
+      const blocks = this.index.blocksOf(record);
+      const front = blocks.slice(0, Math.max(0, blocks.indexOf(key)));
+      if (front.length > 0) await Promise.race([this.#writeFront(record, front), timeout(PURGE_TIMEOUT_MS)]);
+    }
+  }
+
+  async #writeFront(record: IndexedRecord, blocks: readonly HashKey[]): Promise<void> {
+    const slots: number[] = [];
+    const missing: Run[] = [];
+    blocks.forEach((key, index) => {
+      const there = this.#ram.find(key);
+      if (there !== undefined) this.#ram.hold(there);
+      const slot = there ?? this.#ram.take();
+      if (slot === null) return;
+      slots.push(slot);
+      const { id, region } = record;
+      if (there === undefined) missing.push({ id, key: record.key, region, skip: index, first: index, blocks: 1 });
+    });
+    try {
+      if (slots.length < blocks.length || !(await this.#readRuns(missing, slots))) return;
+      const last = blocks.at(-1) as HashKey;
+      await new Promise<void>((resolve) => {
+        const write: Write = {
+          record: {
+            kind: 'segment',
+            key: last,
+            parent: record.parent,
+            // Not known any more; it only helps to explain misses, and equals no other.
+            plain: last,
+            identity: record.identity,
+            scope: record.scope,
+            fromToken: record.fromBlock * BLOCK_TOKENS,
+            toToken: (record.fromBlock + blocks.length) * BLOCK_TOKENS,
+            blocks,
+          },
+          payload: { t: 'slots', slots },
+          bytes: storedBytes(blocks.length * this.#options.blockPayloadBytes, blocks.length),
+          chain: blocks,
+          tokens: new Uint32Array(0),
+          isDoomed: false,
+          onEnd: resolve,
+        };
+        this.#hold(write);
+        this.#append(write);
+      });
+    } finally {
+      for (const slot of slots) this.#ram.release(slot);
+    }
+  }
+
+  async #readRuns(runs: readonly Run[], slots: readonly number[]): Promise<boolean> {
+    if (runs.length === 0) return true;
+    const parts = runs.map((run) => ({ run, slots: slots.slice(run.first, run.first + run.blocks) }));
+    return new Promise((resolve) => {
+      this.restore(parts, null, PURGE_TIMEOUT_MS, ({ ok }) => resolve(ok));
+    });
   }
 
   #destroy(ids: readonly number[]): Promise<StoreStatus> {
@@ -646,6 +715,12 @@ export class DiskTier {
 export function storedBytes(payloadBytes: number, blocks: number): number {
   const header = 512 + Math.ceil(payloadBytes / CRC_CHUNK_BYTES) * 4 + blocks * 32;
   return (Math.ceil(header / PAGE_BYTES) + Math.ceil(payloadBytes / PAGE_BYTES)) * PAGE_BYTES;
+}
+
+/** It holds the block that ends with this hash, or lies behind it. */
+function isAt({ chain, record }: Write, key: HashKey): boolean {
+  const index = chain.indexOf(key);
+  return index >= 0 && record.toToken > index * BLOCK_TOKENS;
 }
 
 function unavailable(message: string): Failure {
