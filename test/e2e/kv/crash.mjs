@@ -142,7 +142,9 @@ class Lane {
     const quota = this.isTight ? TIGHT : ROOMY;
     // Nothing kept in RAM: what is found after a while comes from the disk as well.
     const memory = this.random(2) === 0 ? ['--kv-memory', '0'] : [];
-    return { model: this.model, dir: this.dir, flags: ['--io', io, '--kv-max-bytes', quota, ...memory] };
+    // A point at every block fills little room soon.
+    const points = this.isTight ? ['--kv-points', 'full'] : [];
+    return { model: this.model, dir: this.dir, flags: ['--io', io, '--kv-max-bytes', quota, ...memory, ...points] };
   }
 
   async #start() {

@@ -220,7 +220,7 @@ class Case {
 
   /** The prompt among eight others: three ask the same, three something new, two give up. */
   async #inCrowd(server) {
-    const other = (index) => tokensOf(200 + index * 90, this.seed * 31 + index + this.counts.answers * 7);
+    const other = (index) => tokensOf(135 + index * 25, this.seed * 31 + index + this.counts.answers * 7);
     const quitters = [server.open(this.prompt, { maxTokens: 200 }), server.open(other(3), { maxTokens: 200 })];
     const same = [0, 1, 2, 3].map(() => server.ask(this.prompt));
     const misses = [0, 1, 2].map((index) => server.ask(other(index), { scope: 'others' }));
