@@ -1,6 +1,7 @@
 // Decides which sequences run and what the standing plan is; where each starts and what it keeps is the cache's business
-// (kv/cache.ts). Pure policy: no clock, no I/O, no native; called from one thread by engine.ts. A step lets `promptDone` catch up with the prompt and then adds a token to each choice; native
-// does that by itself, so a new plan is due only when something arrived, ended or changed from prompt to output.
+// (kv/cache.ts). Pure policy: no clock, no I/O, no native; called from one thread by engine.ts. A step lets `promptDone`
+// catch up with the prompt and then adds a token to each choice; native does that by itself, so a new plan is due only when
+// something arrived, ended or changed from prompt to output.
 
 import type { KvCache } from '../kv/cache.js';
 import type { CacheCover, CacheUse } from '../kv/types.js';

@@ -14,6 +14,7 @@ import { DiskHealth } from './health.js';
 import { segmentsFor } from './points.js';
 import type { PointHandle, RamTier } from './ram-tier.js';
 import { maxPinnedBytes, Reclaimer } from './reclaim.js';
+import { type RestoreOutcome, Restores } from './restores.js';
 import type { Run } from './start.js';
 import type { HashKey, KvStore, NewRecord, Payload, RecordInfo, StoreEvent, StoreStatus } from './store.js';
 import type { CacheEvent, TierStats } from './types.js';
@@ -51,15 +52,6 @@ export interface WriteRequest {
   readonly point: PointHandle | null;
 }
 
-export interface RestoreOutcome {
-  readonly ok: boolean;
-  readonly bytes: number;
-  /** Held once, the receiver's to release. */
-  readonly point: PointHandle | null;
-  /** It failed because a record was bad, and that one is gone: what is left may still do. */
-  readonly mayTryAgain: boolean;
-}
-
 interface Write {
   readonly record: NewRecord;
   readonly payload: Payload;
@@ -71,21 +63,6 @@ interface Write {
   isDoomed: boolean;
   /** It is written, or will not be. */
   readonly onEnd?: () => void;
-}
-
-interface Read {
-  readonly record: { readonly id: number; readonly region: number };
-  readonly restore: Restore;
-}
-
-interface Restore {
-  readonly tickets: Set<number>;
-  readonly timer: NodeJS.Timeout;
-  readonly done: (outcome: RestoreOutcome) => void;
-  bytes: number;
-  point: PointHandle | null;
-  failed: boolean;
-  mayTryAgain: boolean;
 }
 
 // What may wait to be written: beyond it a disk is so slow that keeping RAM for it would cost more than it gives.
@@ -111,7 +88,7 @@ export class DiskTier {
   readonly #queuedBlocks = new Set<HashKey>();
   readonly #queuedPoints = new Set<HashKey>();
   #queuedBytes = 0;
-  readonly #reads = new Map<number, Read>();
+  readonly #restores: Restores;
   readonly #destroys = new Map<number, (status: StoreStatus) => void>();
   readonly #pendingPins = new Map<HashKey, number>();
   #undurable: { readonly record: RecordInfo; readonly tokens: Uint32Array }[] = [];
@@ -140,6 +117,15 @@ export class DiskTier {
     this.#maxSegmentBlocks = blocks;
     this.#recovered = new Promise((resolve) => {
       this.#onRecovered = resolve;
+    });
+    this.#restores = new Restores({
+      store: options.store,
+      index: this.index,
+      reclaimer: this.#reclaimer,
+      health: this.#health,
+      now: options.now,
+      nextTicket: () => ++this.#lastTicket,
+      onBad: (id, why) => this.#lostRecord(id, why),
     });
     options.store.onWake = () => this.#drain();
   }
@@ -308,82 +294,14 @@ export class DiskTier {
 
   // --- restoring ---
 
-  /** Reads runs into slots and a point into RAM. `done` is called once, never from inside. @returns what gives it up. */
+  /** See Restores.begin. */
   restore(
     parts: readonly { readonly run: Run; readonly slots: readonly number[] }[],
     point: IndexedRecord | null,
     deadlineMs: number,
     done: (outcome: RestoreOutcome) => void,
   ): () => void {
-    const onDeadline = (): void => {
-      this.#health.failed('too-slow', '', this.#options.now());
-      this.#giveUp(restore);
-    };
-    this.#health.mayUse(this.#options.now());
-    const restore: Restore = {
-      tickets: new Set(),
-      timer: setTimeout(onDeadline, deadlineMs),
-      done,
-      bytes: 0,
-      point: null,
-      failed: false,
-      mayTryAgain: false,
-    };
-    const begin = (record: Read['record'], submit: (ticket: number) => void): void => {
-      const ticket = ++this.#lastTicket;
-      restore.tickets.add(ticket);
-      this.#reads.set(ticket, { record, restore });
-      this.#reclaimer.readBegins(record.region);
-      submit(ticket);
-    };
-    for (const { run, slots } of parts) {
-      const segment = this.index.get(run.id) as IndexedRecord;
-      const blocks = segment.toBlock - segment.fromBlock;
-      begin(segment, (ticket) =>
-        this.#store.readBlocks(ticket, { id: run.id, key: run.key, blocks }, run.skip, slots, true),
-      );
-    }
-    if (point) {
-      const position = point.toBlock * BLOCK_TOKENS;
-      begin(point, (ticket) => this.#store.readPoint(ticket, { id: point.id, key: point.key, position }, true));
-    }
-    return () => this.#giveUp(restore);
-  }
-
-  #giveUp(restore: Restore): void {
-    restore.failed = true;
-    for (const ticket of restore.tickets) this.#store.cancel(ticket);
-  }
-
-  #readEnded(event: Extract<StoreEvent, { t: 'read' }>): void {
-    const read = this.#reads.get(event.ticket);
-    if (!read) return;
-    const { record, restore } = read;
-    this.#reads.delete(event.ticket);
-    this.#reclaimer.readEnds(record.region);
-    restore.tickets.delete(event.ticket);
-    restore.bytes += event.bytes;
-    if (event.point !== null) restore.point = event.point;
-    switch (event.status) {
-      case 'ok':
-        this.#health.succeeded();
-        break;
-      case 'corrupt':
-      case 'not-found':
-        this.#removed(this.index.remove(record.id, event.status === 'corrupt' ? 'corrupt' : 'evicted'));
-        if (event.status === 'corrupt') this.#counts.quarantined += 1;
-        restore.mayTryAgain = true;
-        break;
-      case 'cancelled':
-        break;
-      default:
-        this.#health.failed('read-error', '', this.#options.now());
-    }
-    if (event.status !== 'ok' && !restore.failed) this.#giveUp(restore);
-    if (restore.tickets.size > 0) return;
-    clearTimeout(restore.timer);
-    const { bytes, point, failed, mayTryAgain } = restore;
-    restore.done({ ok: !failed, bytes, point, mayTryAgain });
+    return this.#restores.begin(parts, point, deadlineMs, done);
   }
 
   // --- what clients ask ---
@@ -581,7 +499,7 @@ export class DiskTier {
 
   /** Everything queued is written, within the store's own deadline. */
   close(): Promise<void> {
-    for (const { restore } of this.#reads.values()) clearTimeout(restore.timer);
+    this.#restores.close();
     return this.#store.close();
   }
 
@@ -624,7 +542,7 @@ export class DiskTier {
         this.#sweep();
         return;
       case 'read':
-        this.#readEnded(event);
+        this.#restores.ended(event);
         return;
       case 'moved':
         this.index.moved(event.id, event.region);
@@ -670,6 +588,12 @@ export class DiskTier {
     this.#removed(plan.dropped);
     this.#reclaimTicket = ++this.#lastTicket;
     this.#store.reclaim(this.#reclaimTicket, plan.region, plan.keep);
+  }
+
+  /** A record that was to be read is not what it should be, or not there. */
+  #lostRecord(id: number, why: 'corrupt' | 'evicted'): void {
+    this.#removed(this.index.remove(id, why));
+    if (why === 'corrupt') this.#counts.quarantined += 1;
   }
 
   #dropOrphans(): void {

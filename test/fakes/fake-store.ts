@@ -1,6 +1,6 @@
 // A KvStore in memory: regions, sealing, reclaim, destruction, group commit, restart, and seeded failures and delays.
-// Payloads are kept only with a FakeKvMemory to copy them from; else what a record's header says. Commands end when their delay is over, or all at once by
-// settle(). Same seed, same commands, same events.
+// Payloads are kept only with a FakeKvMemory to copy them from; else what a record's header says. Commands end when their
+// delay is over, or all at once by settle(). Same seed, same commands, same events.
 
 import type {
   HashKey,
