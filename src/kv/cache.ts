@@ -65,7 +65,7 @@ export interface Placement {
 // A restore is given up when it takes this share of the time that computing would take, and never before the base: then a
 // request on a dying disk costs little more than a miss.
 const RESTORE_SHARE = 0.05;
-const RESTORE_BASE_MS = 250;
+const RESTORE_BASE_MS = 1000;
 const RESTORE_MS_PER_MIB = 5;
 
 // Events are numbered from the time of the start on, so that a reader of an earlier process, which had fewer a millisecond,
