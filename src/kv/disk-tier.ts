@@ -121,6 +121,7 @@ export class DiskTier {
   #recovered: Promise<void>;
   #onRecovered: () => void = () => {};
   #isRecovering = true;
+  #isClosed = false;
   #counts = { quarantined: 0, hits: 0 };
 
   constructor(options: DiskTierOptions) {
@@ -144,7 +145,7 @@ export class DiskTier {
 
   /** False while the device is given a rest: look-ups then leave the disk out. */
   get isReadable(): boolean {
-    return this.#health.allows(this.#options.now());
+    return !this.#isClosed && this.#health.allows(this.#options.now());
   }
 
   get problem(): string {
@@ -325,7 +326,7 @@ export class DiskTier {
 
   #giveUp(restore: Restore): void {
     restore.failed = true;
-    for (const ticket of restore.tickets) this.#store.cancel(ticket);
+    if (!this.#isClosed) for (const ticket of restore.tickets) this.#store.cancel(ticket);
   }
 
   #readEnded(event: Extract<StoreEvent, { t: 'read' }>): void {
@@ -488,6 +489,9 @@ export class DiskTier {
 
   /** Everything queued is written, within the store's own deadline. */
   close(): Promise<void> {
+    // Requests that were cancelled just now may still take points, and a wake may be on its way: neither finds a store any more.
+    this.#isClosed = true;
+    this.#store.onWake = () => {};
     for (const { restore } of this.#reads.values()) clearTimeout(restore.timer);
     return this.#store.close();
   }
