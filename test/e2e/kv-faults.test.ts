@@ -355,7 +355,8 @@ describe.skipIf(!mayMount)('a file system of its own (skipped where mount is not
       const server = await KvServer.start({ model, dir, flags: DISK_ONLY });
       await round(server);
       expect(await server.stop()).toBe(0);
-      execFileSync('mount', ['-o', 'remount,ro', mount]);
+      // The kernel lets go of a ring's files some moments after its process has ended.
+      await vi.waitFor(() => execFileSync('mount', ['-o', 'remount,ro', mount], { stdio: 'pipe' }), 10_000);
       const refused = new KvServer({ model, dir, flags: QUOTA });
       expect(await refused.exit).toBe(74);
       expect(refused.errors).toContain(dir);
