@@ -349,7 +349,7 @@ describe.skipIf(!mayMount)('a file system of its own (skipped where mount is not
     });
   });
 
-  test('that is read-only at the start: 74, and when it becomes so under a server, hits go on', async () => {
+  test('that is read-only at the start: 74; made writable again, what was stored hits', async () => {
     await onTmpfs('420m', async (mount) => {
       const dir = join(mount, 'kv');
       const server = await KvServer.start({ model, dir, flags: DISK_ONLY });
