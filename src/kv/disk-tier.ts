@@ -70,6 +70,8 @@ const QUEUED_BYTES_MAX = 256 * 2 ** 20;
 const CRC_CHUNK_BYTES = 65_536;
 const PAGE_BYTES = 4096;
 const NOT_STORED_KEYS = 16_384;
+/** On a full file system no region is reclaimed while there are fewer: the store wants as many to keep what is hit. */
+const RECLAIMED_REGIONS_MIN = 8;
 /** Purge: how long a disk that does not answer is waited for. */
 const PURGE_TIMEOUT_MS = 10_000;
 
@@ -104,6 +106,7 @@ export class DiskTier {
   #recovered: Promise<void>;
   #onRecovered: () => void = () => {};
   #isRecovering = true;
+  #isClosed = false;
   #counts = { quarantined: 0, hits: 0 };
 
   constructor(options: DiskTierOptions) {
@@ -136,7 +139,7 @@ export class DiskTier {
 
   /** False while the device is given a rest: look-ups then leave the disk out. */
   get isReadable(): boolean {
-    return this.#health.allows(this.#options.now());
+    return !this.#isClosed && this.#health.allows(this.#options.now());
   }
 
   get problem(): string {
@@ -583,7 +586,10 @@ export class DiskTier {
     if (this.#reclaimTicket !== 0 || this.#isRecovering) return;
     // Each region was tried in vain: from now on only a write that finds no room has it tried again.
     if (this.#failedReclaims > 0 && this.#failedReclaims >= this.#reclaimer.sealedRegions) return;
-    const plan = this.#reclaimer.next(this.#store.stats(), !this.#isFull, this.#options.wallNow());
+    const room = this.#store.stats();
+    // A file system that others filled: what little there is is worth more than what would take its place.
+    if (this.#isFull && room.regionsTotal < RECLAIMED_REGIONS_MIN) return;
+    const plan = this.#reclaimer.next(room, !this.#isFull, this.#options.wallNow());
     if (!plan) return;
     this.#removed(plan.dropped);
     this.#reclaimTicket = ++this.#lastTicket;

@@ -47,6 +47,7 @@ export interface RestoresOptions {
 export class Restores {
   readonly #options: RestoresOptions;
   readonly #reads = new Map<number, Read>();
+  #isClosed = false;
 
   constructor(options: RestoresOptions) {
     this.#options = options;
@@ -118,7 +119,9 @@ export class Restores {
     restore.done({ ok: !failed, bytes, point, mayTryAgain });
   }
 
+  /** The store is being closed: it ends what is under way by itself. */
   close(): void {
+    this.#isClosed = true;
     for (const { restore } of this.#reads.values()) clearTimeout(restore.timer);
   }
 
@@ -132,6 +135,7 @@ export class Restores {
 
   #giveUp(restore: Restore): void {
     restore.failed = true;
+    if (this.#isClosed) return;
     for (const ticket of restore.tickets) this.#options.store.cancel(ticket);
   }
 }

@@ -110,11 +110,14 @@ export async function runServer({ server, cases }, models, folder, seed, counts)
   const early = runs.filter((_, index) => index % 2 === seed % 2);
   const late = runs.filter((one) => !early.includes(one));
   let running = null;
+  const end = async (signal) => {
+    const exit = await running.stop(signal);
+    assert.equal(exit, signal === 'SIGKILL' ? signal : 0, `${name}: how the server ended: ${running.errors}`);
+  };
   const restart = async (signal, ...memory) => {
     // kill -9 takes what is not durable yet; SIGTERM takes nothing.
     if (signal === 'SIGKILL') await running.settled();
-    const exit = await running.stop(signal);
-    assert.equal(exit, signal === 'SIGKILL' ? signal : 0, `${name}: how the server ended`);
+    await end(signal);
     running = await start(...memory);
   };
   try {
@@ -131,7 +134,7 @@ export async function runServer({ server, cases }, models, folder, seed, counts)
     await restart(signals[1]);
     for (const one of runs) await one.check(running, `after ${signals[1]}`, 'disk');
     for (const one of runs) await one.check(running, 'memory', 'memory');
-    assert.equal(await running.stop(), 0, `${name}: SIGTERM at the end`);
+    await end('SIGTERM');
     running = null;
     counts.servers += 1;
   } finally {
