@@ -502,6 +502,9 @@ export class DiskTier {
 
   /** Everything queued is written, within the store's own deadline. */
   close(): Promise<void> {
+    // Requests that were cancelled just now may still take points, and a wake may be on its way: neither finds a store any more.
+    this.#isClosed = true;
+    this.#store.onWake = () => {};
     this.#restores.close();
     return this.#store.close();
   }

@@ -300,7 +300,7 @@ test.each(['corrupt', 'read-error', 'not-found', 'deadline', 'cancelled'] as con
     if (why === 'cancelled') asked.abort(new Failure('CANCELLED_BY_CALLER', 'gone'));
     if (why === 'cancelled') await e.until(() => isOver(asked));
     if (why === 'cancelled') store.hangs = false;
-    if (why === 'deadline') await new Promise((resolve) => setTimeout(resolve, 300));
+    if (why === 'deadline') await new Promise((resolve) => setTimeout(resolve, 1200));
     await e.finish([asked, twin]);
     store.hangs = false;
     expect(answerOf(twin)).toEqual(right);
