@@ -622,7 +622,9 @@ export class KvCache implements PromptCache {
   #storeRows(lease: Lease): void {
     if (this.#options.mode !== 'replay') return;
     lease.choices.forEach(({ named }, choice) => {
-      if (named > 0) this.#store(lease, choice, named, null);
+      // Further choices begin behind the prompt, which may have been cut off before its end.
+      const blocks = Math.min(named, lease.completeBlocks(choice));
+      if (blocks > 0) this.#store(lease, choice, blocks, null);
     });
   }
 

@@ -541,3 +541,16 @@ test('events tell every move between the tiers, without gaps, and a snapshot tel
   expect(left.filter((key) => key.startsWith('disk')).length).toBe(6);
   expect(left.filter((key) => key.startsWith('live')).length).toBe(0);
 });
+
+test('a request of several choices that is cut off stores no block that was not computed', async () => {
+  const e = new CachedEngine({ mode: 'replay', keptBlocks: 0 });
+  const asked = e.start(prompt('abcdefghijklmnop'), { numChoices: 3 });
+  await e.until(() => e.runner.stats().prefillTokens > 0);
+  asked.abort(new Failure('CANCELLED_BY_CALLER', 'gone'));
+  await e.finish([asked]);
+  await e.settle();
+  const computed = Math.floor(e.runner.stats().prefillTokens / 128) * 128;
+  expect(computed).toBeLessThan(2048);
+  expect(e.store?.records().map(({ toToken }) => toToken)).toEqual([computed]);
+  expect(answerOf(await e.ask(prompt('abcdefghijklmnop')))).toEqual(await alone(prompt('abcdefghijklmnop')));
+});

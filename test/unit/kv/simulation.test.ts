@@ -57,7 +57,7 @@ class Oracle {
 }
 
 /** More of them: NANDU_SIM_SEEDS=200 npx vitest run test/unit/kv/simulation.test.ts */
-const NUM_SEEDS = Number(process.env.NANDU_SIM_SEEDS ?? 16);
+const NUM_SEEDS = Number(process.env.NANDU_SIM_SEEDS ?? 24);
 
 const FAULTS = {
   'write-error': 0.03,
