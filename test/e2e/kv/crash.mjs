@@ -2,7 +2,7 @@
 // gives the tokens that it gives without a cache, no prefix is gone whose durability WatchCacheEvents told, and none is back
 // whose purge was answered.
 //
-//   node test/e2e/kv/crash.mjs [--kills 200] [--seed 1] [--lanes 3] [--keep]
+//   node test/e2e/kv/crash.mjs [--kills 200] [--seconds 0] [--seed 1] [--lanes 3] [--keep]
 //
 // prints JSON. Lanes are independent servers with a directory each; most of a cycle is waiting for the group commit, so that
 // three of them keep two cores busy. The last lane has so little room that regions are reclaimed all the time: there a prefix
@@ -127,7 +127,7 @@ class Lane {
 
   /** Kills taken from `left` until none is left, then a last look at everything. */
   async run(left) {
-    while (left.kills > 0) {
+    while (left.kills > 0 && Date.now() < left.endMs) {
       left.kills -= 1;
       await this.#cycle();
       this.counts.kills += 1;
@@ -341,7 +341,8 @@ class Lane {
 const hitsOf = ({ hitLiveTokens, hitMemoryTokens, hitDiskTokens }) => hitLiveTokens + hitMemoryTokens + hitDiskTokens;
 
 /** @returns counts; `wrong`, `lost` and `resurrected` are 0 and `failures` empty where all is well. */
-export async function crash({ kills, seed, lanes, keep = false }) {
+/** `seconds`: no kill after that; 0: no limit. */
+export async function crash({ kills, seed, lanes, seconds = 0, keep = false }) {
   const beganMs = performance.now();
   const folder = temporaryFolder('kv-crash');
   const counts = {
@@ -353,7 +354,7 @@ export async function crash({ kills, seed, lanes, keep = false }) {
   const server = await KvServer.start({ model });
   try {
     const reference = new Reference(server);
-    const left = { kills };
+    const left = { kills, endMs: seconds > 0 ? Date.now() + seconds * 1000 : Infinity };
     const all = Array.from({ length: lanes }, (_, lane) => {
       const isTight = lanes > 1 && lane === lanes - 1;
       return new Lane(lane, isTight, folder.path, model, reference, seed, counts).run(left);
@@ -374,13 +375,15 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({
     options: {
       kills: { type: 'string', default: '200' },
+      seconds: { type: 'string', default: '0' },
       seed: { type: 'string', default: '1' },
       lanes: { type: 'string', default: '3' },
       keep: { type: 'boolean', default: false },
     },
   });
-  const { kills, seed, lanes, keep } = values;
-  const counts = await crash({ kills: Number(kills), seed: Number(seed), lanes: Number(lanes), keep });
+  const { kills, seconds, seed, lanes, keep } = values;
+  const limits = { kills: Number(kills), seconds: Number(seconds) };
+  const counts = await crash({ ...limits, seed: Number(seed), lanes: Number(lanes), keep });
   console.log(JSON.stringify(counts, null, 1));
   process.exitCode = counts.failures.length === 0 ? 0 : 1;
 }
