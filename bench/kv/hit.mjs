@@ -1,14 +1,15 @@
 // What a cached prompt costs against the same prompt computed: CPU seconds and wall time a token, time to the first token,
-// bytes on disk a token, write amplification. Everything through a real server and gRPC; hits come from the disk (nothing is
+// bytes of segments on disk a token against the rows' own bytes, write amplification. Everything through a real server and gRPC; hits come from the disk (nothing is
 // kept in RAM, io_uring reads past the page cache), after a restart.
 //   node bench/kv/hit.mjs --model /tmp/m/medium.gguf [--prefix 8192] [--tail 16] [--hits 9] [--dir DIR] [--threads 2]
 //
 // cold      one request of prefix + tail tokens, computed
 // hit       the same prefix with other tails, `hits` times; median
 // one_token prefix + 1 tokens: nothing is computed but the last token, so all its CPU counts as cost of the hit
+import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { gate, machine, median, options, prompt, rounded, warm } from '../engine/lib.mjs';
+import { gate, machine, median, nandu, options, prompt, rounded, warm } from '../engine/lib.mjs';
 import { Server } from '../engine/server.mjs';
 
 const flags = options(import.meta.url, {
@@ -67,6 +68,14 @@ await sleep(1500);
 const { tiers } = await stats(running.admin);
 const written = tiers.find(({ tier }) => tier === 'CACHE_TIER_DISK' || tier === 3);
 await running.server.stop();
+const records = JSON.parse(
+  execFileSync(process.execPath, [nandu, 'cache', 'ls', '--kv-dir', flags.dir, '--limit', '0', '--json'], {
+    encoding: 'utf8',
+  }),
+);
+const sum = (kind, key) => records.filter((one) => one.kind === kind).reduce((total, one) => total + one[key], 0);
+const segmentTokens = sum('segment', 'to_token') - sum('segment', 'from_token');
+const recordBytes = sum('segment', 'stored_bytes') + sum('point', 'stored_bytes');
 
 running = await start();
 await ask(running.client, prompt(256, 78, Number(flags.vocab)), 'CACHE_MODE_BYPASS');
@@ -104,7 +113,13 @@ console.log(
       }),
       cpu_ratio: gate(of(single, 'cpuMs') / hitTokens / (cold.cpuMs / (prefix + tail)), { atMost: 1 / 1000 }),
       first_token_ratio: gate(of(rounds, 'firstTokenMs') / cold.firstTokenMs, { atMost: 1 / 100 }),
-      bytes_written: written?.bytes_written,
+      disk: {
+        segment_bytes_a_token: rounded(sum('segment', 'stored_bytes') / segmentTokens),
+        row_bytes_a_token: rounded(sum('segment', 'payload_bytes') / segmentTokens),
+        segments_against_rows: gate(sum('segment', 'stored_bytes') / sum('segment', 'payload_bytes'), { atMost: 1.01 }),
+        point_bytes: sum('point', 'stored_bytes'),
+        write_amplification: gate(Number(written.bytes_written) / recordBytes, { atMost: 1.3 }),
+      },
       first_hit_after_restart_ms: rounded(warmUp.firstTokenMs),
     },
     null,
