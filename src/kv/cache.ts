@@ -62,6 +62,8 @@ export interface Placement {
   readonly keepsEnds: boolean;
 }
 
+const NO_HITS = { live: 0, memory: 0, disk: 0 } as const;
+
 // A restore is given up when it takes this share of the time that computing would take, and never before the base: then a
 // request on a dying disk costs little more than a miss.
 const RESTORE_SHARE = 0.05;
@@ -223,6 +225,7 @@ export class KvCache implements PromptCache {
 
   /** The request is not wanted any more: what is being restored stops, and then it can be closed. */
   abandon(lease: Lease): void {
+    lease.hits = NO_HITS;
     lease.cancelRestore?.();
   }
 
@@ -544,6 +547,7 @@ export class KvCache implements PromptCache {
       } else {
         if (outcome.point !== null) this.#ram.releasePoint(outcome.point);
         lease.avoidsDisk = !outcome.mayTryAgain;
+        lease.hits = NO_HITS;
         this.#giveBack(lease);
         this.#leases.delete(lease);
         lease.state = 'open';
