@@ -18,24 +18,30 @@ compile() {
     g++ "${common[@]}" "$@" -c "$source" -o "$object"
   fi
 }
-# Waits for the compilers and ends with an error if one of them failed: an old object must not be linked in its place.
-pids=()
-finish() {
-  local pid
-  for pid in "${pids[@]}"; do wait "$pid" || { echo 'sanitize: a file does not compile'; exit 1; }; done
-  pids=()
+# As many compilers as there are cores; ends with an error if one of them failed: an old object must not be linked in its place.
+running=0
+one_ended() {
+  wait -n || { echo 'sanitize: a file does not compile'; exit 1; }
+  running=$((running - 1))
 }
+begin() {
+  if [ "$running" = "$(nproc)" ]; then one_ended; fi
+  compile "$@" &
+  running=$((running + 1))
+}
+finish() {
+  while [ "$running" -gt 0 ]; do one_ended; done
+}
+# The largest ones first, so that none of them is left for the end.
+if [ "$(uname -m)" = x86_64 ]; then
+  begin native/kernels/targets/avx512/avx512.cc "${avx512[@]}"
+  begin native/kernels/targets/avx2/avx2.cc "${avx2[@]}"
+fi
 for source in $(find native test/native -maxdepth 2 -name '*.cc' ! -path 'native/binding/*' ! -path '*/fuzz/*') \
               native/kernels/targets/scalar/scalar.cc; do
-  compile "$source" & pids+=($!)
-  if [ ${#pids[@]} = "$(nproc)" ]; then finish; fi
+  begin "$source"
 done
 finish
-if [ "$(uname -m)" = x86_64 ]; then
-  compile native/kernels/targets/avx2/avx2.cc "${avx2[@]}" & pids+=($!)
-  compile native/kernels/targets/avx512/avx512.cc "${avx512[@]}" & pids+=($!)
-  finish
-fi
 g++ -fsanitize=address,undefined "$out"/*.o -o "$out/nandu_native_test" -pthread
 for test in $("$out/nandu_native_test" --list); do
   case $test in
