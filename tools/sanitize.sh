@@ -48,6 +48,6 @@ for test in $("$out/nandu_native_test" --list); do
     # Minutes of plain arithmetic under ASan; the same code runs in the tests that stay.
     logits_are_the_same_bits_*) continue ;;
   esac
-  "$out/nandu_native_test" "=$test" > "$out/log" 2>&1 || { cat "$out/log"; echo "sanitize: $test failed"; exit 1; }
+  NANDU_SHORT=1 "$out/nandu_native_test" "=$test" > "$out/log" 2>&1 || { cat "$out/log"; echo "sanitize: $test failed"; exit 1; }
 done
 echo "sanitize: clean"

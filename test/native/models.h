@@ -51,6 +51,11 @@ inline SynthOptions mixed_options(int mix) {
   return o;
 }
 
+// Under a sanitizer arithmetic takes twenty times as long: one of each kind then, instead of all of them.
+inline bool short_form() {
+  return getenv("NANDU_SHORT") != nullptr;
+}
+
 inline std::string temporary_directory() {
   static const std::string path = [] {
     char name[] = "/tmp/nandu-test-XXXXXX";
