@@ -1,6 +1,6 @@
 // What a cached prompt costs against the same prompt computed: CPU seconds and wall time a token, time to the first token,
-// bytes of segments on disk a token against the rows' own bytes, write amplification. Everything through a real server and gRPC; hits come from the disk (nothing is
-// kept in RAM, io_uring reads past the page cache), after a restart.
+// bytes of segments on disk a token against the rows' own bytes, write amplification. Everything through a real server and
+// gRPC; hits come from the disk (nothing is kept in RAM, io_uring reads past the page cache), after a restart.
 //   node bench/kv/hit.mjs --model /tmp/m/medium.gguf [--prefix 8192] [--tail 16] [--hits 9] [--dir DIR] [--threads 2]
 //
 // cold      one request of prefix + tail tokens, computed
