@@ -107,7 +107,7 @@ export class DiskTier {
   #onRecovered: () => void = () => {};
   #isRecovering = true;
   #isClosed = false;
-  #counts = { quarantined: 0, hits: 0 };
+  #quarantined = 0;
 
   constructor(options: DiskTierOptions) {
     this.#options = options;
@@ -332,7 +332,10 @@ export class DiskTier {
   }
 
   select(selection: Selection): { blocks: number; bytes: number; keys: HashKey[] } {
-    const records = this.index.select(selection);
+    return this.#totalsOf(this.index.select(selection));
+  }
+
+  #totalsOf(records: readonly IndexedRecord[]): { blocks: number; bytes: number; keys: HashKey[] } {
     const keys = records.flatMap((record) => (record.kind === 'segment' ? this.index.blocksOf(record) : []));
     return { blocks: keys.length, bytes: records.reduce((sum, record) => sum + record.storedBytes, 0), keys };
   }
@@ -351,8 +354,8 @@ export class DiskTier {
     );
     for (const write of underWay) write.isDoomed = true;
     if (key !== null) await this.#keepFronts(this.index.select(selection), key);
-    const found = this.select(selection);
     const records = this.index.select(selection);
+    const found = this.#totalsOf(records);
     for (const record of records) this.#removed(this.index.remove(record.id, 'purged'));
     const destroyed = this.#destroy(records.map(({ id }) => id));
     const settled = underWay.length === 0 ? Promise.resolve('ok' as const) : this.#whenDoomedAreGone(underWay);
@@ -475,7 +478,7 @@ export class DiskTier {
       tier,
       bytesWrittenToday: this.#budget.spentBytes(nowMs),
       dailyWriteBudgetBytes: this.#options.writeBudgetBytes,
-      quarantined: Math.max(store.quarantined, this.#counts.quarantined),
+      quarantined: Math.max(store.quarantined, this.#quarantined),
       ioQueued: store.ioQueued,
       readP99Ms: store.readP99Us / 1000,
       recovering: this.#isRecovering,
@@ -524,7 +527,7 @@ export class DiskTier {
         return;
       case 'recovery-done':
         this.#isRecovering = false;
-        this.#counts.quarantined += event.damaged;
+        this.#quarantined += event.damaged;
         this.#dropOrphans();
         this.#reclaimer.recovered();
         this.#onRecovered();
@@ -602,7 +605,7 @@ export class DiskTier {
   /** A record that was to be read is not what it should be, or not there. */
   #lostRecord(id: number, why: 'corrupt' | 'evicted'): void {
     this.#removed(this.index.remove(id, why));
-    if (why === 'corrupt') this.#counts.quarantined += 1;
+    if (why === 'corrupt') this.#quarantined += 1;
   }
 
   #dropOrphans(): void {

@@ -6,7 +6,7 @@
 //     └──────────────────────────▶ ready: nothing to restore
 
 import { BLOCK_TOKENS } from './block.js';
-import { type ChainHasher, extend, type ScopeKeys } from './chain-hash.js';
+import { type ChainHasher, extend, prefixIdOf, type ScopeKeys } from './chain-hash.js';
 import type { PointHandle } from './ram-tier.js';
 import type { HashKey } from './store.js';
 import type { CacheMiss, CacheUse, CacheWishes } from './types.js';
@@ -150,7 +150,7 @@ export class Lease {
       miss: this.miss,
       restoreBytes: this.restoreBytes,
       writeTokens: this.writeTokens,
-      prefixId: this.deepest ? Buffer.from(this.deepest.key, 'latin1').toString('hex') : null,
+      prefixId: this.deepest ? prefixIdOf(this.deepest.key) : null,
       restoreMs: this.restoreMs,
       kvBytesRead: this.kvBytesRead,
     };
