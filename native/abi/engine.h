@@ -39,7 +39,7 @@ static_assert(sizeof(PlanEntry) == 24);
 inline constexpr uint32_t kEntryPaused = 1;
 
 // Tails, in this order, each padded to 8 bytes:
-//   uint32 prompt[num_prompt_tokens]
+//   uint32 prompt[num_prompt_tokens]   with the answer so far at its end, when the sequence ran before
 //   {uint32 token, float bias}[num_logit_bias]
 //   uint32 stop_tokens[num_stop_tokens]
 //   uint32 stop_lengths[num_stop_strings]
@@ -81,8 +81,11 @@ struct SequenceDefinition {
   uint64_t start_point;  // handle of a point in RAM; 0: none
   uint32_t start_tokens;
   uint32_t frozen_tokens;
+  uint32_t num_generated;  // the last tokens of the prompt, which this sequence generated before it left an earlier plan:
+                           // limits, penalties, draws and stop strings go on as if it had stayed. One choice only
+  uint32_t reserved;
 };
-static_assert(sizeof(SequenceDefinition) == 128);
+static_assert(sizeof(SequenceDefinition) == 136);
 
 inline constexpr uint32_t kFlagLogprobs = 1;
 inline constexpr uint32_t kFlagIgnoreEos = 2;

@@ -401,8 +401,16 @@ void Engine::begin_choices(Sequence& s) {
   s.choices.reserve(f.num_choices);  // `first` stays where it is
   Choice& first = s.choices[0];
   first.in_reasoning = f.flags & abi::kFlagStartsInReasoning;
+  const std::vector<uint32_t>& prompt = s.definition.prompt;
+  const size_t asked = s.definition.asked_tokens();
   if (f.repetition_penalty != 1)
-    for (uint32_t token : s.definition.prompt) first.counts.prompt[token] = true;
+    for (size_t i = 0; i < asked; i++) first.counts.prompt[prompt[i]] = true;
+  for (size_t i = asked; i < prompt.size(); i++) {
+    bool in_reasoning;
+    End end;
+    if (accept_token(s.definition, first, prompt[i], text_of(prompt[i]), &in_reasoning, &end))
+      return fail(s, Code::kInvalidArgument, "plan: a sequence goes on behind its end");
+  }
   for (uint32_t c = 1; c < f.num_choices; c++) {
     Choice choice;
     choice.in_reasoning = first.in_reasoning;
@@ -435,17 +443,18 @@ void Engine::draw(Draw& d, uint32_t worker) {
         raw_logprobs(*kernels_, d.logits, vocab, d.token, std::min(definition.fixed.top_logprobs, vocab), &d.top);
 }
 
+const std::string& Engine::text_of(uint32_t token) const {
+  static const std::string kNoText;
+  return token < token_bytes_.size() ? token_bytes_[token] : kNoText;
+}
+
 // Takes the token over into its choice and reports it.
 void Engine::accept(const Draw& d) {
   Sequence& s = *d.sequence;
   Choice& choice = s.choices[d.choice];
-  const SamplingParameters& p = s.definition.sampling;
-  if (p.repetition != 1 || p.presence != 0 || p.frequency != 0) choice.counts.output[d.token]++;
   bool in_reasoning;
   End end;
-  static const std::string kNoText;
-  const std::string& text = d.token < token_bytes_.size() ? token_bytes_[d.token] : kNoText;
-  const bool ended = accept_token(s.definition, choice, d.token, text, &in_reasoning, &end);
+  const bool ended = accept_token(s.definition, choice, d.token, text_of(d.token), &in_reasoning, &end);
   const struct {
     abi::TokensPayload payload;
     abi::TokenRecord record;

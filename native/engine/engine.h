@@ -77,6 +77,7 @@ class Engine {
   };
   void draw(Draw& draw, uint32_t worker);
   void accept(const Draw& draw);
+  const std::string& text_of(uint32_t token) const;
   void finish_choice(Sequence& sequence, uint32_t choice, const End& end);
   void fail(Sequence& sequence, Code code, const std::string& message);
   void begin_choices(Sequence& sequence);

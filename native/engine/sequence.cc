@@ -70,6 +70,8 @@ Result<Definition> read_definition(const uint8_t* data, size_t size, uint32_t vo
     return error(Code::kInvalidArgument, "plan: %zu slots do not hold the prompt", d.slots.size());
   for (uint32_t slot : d.slots)
     if (slot >= memory.pool.limit()) return error(Code::kInvalidArgument, "plan: slot %u", slot);
+  if (f.num_generated >= d.prompt.size() || (f.num_generated > 0 && f.num_choices > 1))
+    return error(Code::kInvalidArgument, "plan: num_generated %u", f.num_generated);
   if (f.start_tokens >= d.prompt.size()) return error(Code::kInvalidArgument, "plan: start_tokens %u", f.start_tokens);
   if (f.start_point != 0) {
     d.start = memory.points.find(f.start_point);
@@ -136,6 +138,8 @@ std::vector<uint32_t> Sequence::slots_of_choice(uint32_t choice) const {
 bool accept_token(const Definition& d, Choice& choice, uint32_t token, const std::string& token_bytes,
                   bool* in_reasoning, End* end) {
   const abi::SequenceDefinition& f = d.fixed;
+  const SamplingParameters& p = d.sampling;
+  if (p.repetition != 1 || p.presence != 0 || p.frequency != 0) choice.counts.output[token]++;
   choice.completion++;
   *in_reasoning = choice.in_reasoning;
   if (choice.in_reasoning) {
@@ -163,7 +167,7 @@ bool accept_token(const Definition& d, Choice& choice, uint32_t token, const std
     if (choice.tail.size() >= longest) choice.tail.erase(0, choice.tail.size() - (longest - 1));
   }
   if (choice.completion >= f.max_tokens) return *end = {abi::kEndLength, 0}, true;
-  if (d.prompt.size() + choice.completion >= f.context_tokens) return *end = {abi::kEndContext, 0}, true;
+  if (d.asked_tokens() + choice.completion >= f.context_tokens) return *end = {abi::kEndContext, 0}, true;
   return false;
 }
 

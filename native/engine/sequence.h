@@ -19,6 +19,9 @@ struct Definition {
   std::vector<uint32_t> prompt, stop_tokens, points, slots;
   std::vector<std::string> stop_strings;
   std::shared_ptr<const Point> start;  // null: from start_tokens without one
+
+  // What the client sent, without what the sequence generated in an earlier plan.
+  size_t asked_tokens() const { return prompt.size() - fixed.num_generated; }
 };
 
 // Reads one definition with its tails; `size` is what is left of the plan. Error: a bug of the caller, named.
@@ -60,7 +63,8 @@ struct End {
   uint32_t value;
 };
 
-// Takes note of a generated token and says whether it ends the choice. token_bytes: its bytes as answer text.
+// Takes note of a generated token (counts for penalties included) and says whether it ends the choice. token_bytes: its bytes
+// as answer text.
 bool accept_token(const Definition& d, Choice& choice, uint32_t token, const std::string& token_bytes,
                   bool* in_reasoning, End* end);
 

@@ -44,7 +44,7 @@ export const PlanEntry = {
 } as const;
 
 export const SequenceDefinition = {
-  size: 128,
+  size: 136,
   sequence: 0,
   seed: 8,
   totalBytes: 16,
@@ -74,6 +74,8 @@ export const SequenceDefinition = {
   startPoint: 112,
   startTokens: 120,
   frozenTokens: 124,
+  numGenerated: 128,
+  reserved: 132,
 } as const;
 
 export const ReportHeader = {

@@ -91,6 +91,7 @@ export class PlanEncoder {
     this.#setUint64(at + Sequence.startPoint, placement.startPoint);
     u32(Sequence.startTokens, placement.startTokens);
     u32(Sequence.frozenTokens, placement.frozenTokens);
+    u32(Sequence.numGenerated, definition.numGenerated);
 
     let tail = at + Sequence.size;
     new Uint32Array(this.#bytes.buffer, tail, definition.promptTokens.length).set(definition.promptTokens);

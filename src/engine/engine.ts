@@ -52,8 +52,10 @@ interface Live {
   readonly missTokens: number;
   /** As last told; 0 once admitted. */
   position: number;
-  /** null while waiting. */
+  /** null while waiting for its first place. */
   admittedMs: number | null;
+  /** Of the prompt, as last told. A preempted one may do some of it again. */
+  promptDone: number;
 }
 
 // 512 rows are where matrix products stop getting faster; 128 beside decoders keep the pause between two tokens near
@@ -120,7 +122,8 @@ export class NanduEngine implements Engine {
     };
     this.#queueMoved = true;
     const missTokens = cover.promptTokens - cover.hitLiveTokens - cover.hitMemoryTokens - cover.hitDiskTokens;
-    this.#live.set(id, { request, onAbort, choicesLeft: request.numChoices, missTokens, position, admittedMs: null });
+    const start = { choicesLeft: request.numChoices, missTokens, position, admittedMs: null, promptDone: -1 };
+    this.#live.set(id, { request, onAbort, ...start });
     if (request.signal.aborted) onAbort();
     else request.signal.addEventListener('abort', onAbort, { once: true });
     this.#requestTurn();
@@ -208,7 +211,10 @@ export class NanduEngine implements Engine {
     if (promptTokens >= contextTokens) {
       throw tooLong(promptTokens, contextTokens, `the prompt has ${promptTokens} tokens, the context ${contextTokens}`);
     }
-    const verdict = this.#scheduler.add({ ...request, sequence: id, contextTokens, eosToken }, request.priority);
+    const verdict = this.#scheduler.add(
+      { ...request, sequence: id, numGenerated: 0, contextTokens, eosToken },
+      request.priority,
+    );
     if (verdict.t === 'accepted') return verdict;
     if (verdict.t === 'never-fits') {
       const holds = this.#kvBlocks;
@@ -228,7 +234,7 @@ export class NanduEngine implements Engine {
     if (!live) return;
     live.position = 0;
     live.admittedMs ??= this.#now();
-    this.#emit(live, { t: 'prefill', done: startTokens, total: live.request.promptTokens.length });
+    this.#prefilled(live, startTokens);
   }
 
   #restoring(id: number, done: number, total: number): void {
@@ -238,6 +244,14 @@ export class NanduEngine implements Engine {
     live.position = 0;
     live.admittedMs = this.#now();
     this.#emit(live, { t: 'restore', done, total });
+  }
+
+  #prefilled(live: Live, promptDone: number): void {
+    const total = live.request.promptTokens.length;
+    const done = Math.min(promptDone, total); // what it generated before it was preempted counts as prompt for native
+    if (done <= live.promptDone) return;
+    live.promptDone = done;
+    this.#emit(live, { t: 'prefill', done, total });
   }
 
   #publish(report: Report): void {
@@ -250,7 +264,7 @@ export class NanduEngine implements Engine {
         break;
       }
       case 'progress':
-        this.#emit(live, { t: 'prefill', done: report.promptDone, total: report.promptTotal });
+        this.#prefilled(live, report.promptDone);
         break;
       case 'ended':
         this.#emit(live, { t: 'ended', choice: report.choice, ...report.end });
@@ -274,7 +288,7 @@ export class NanduEngine implements Engine {
     this.#queueMoved = false;
     for (const [id, position] of this.#scheduler.positions()) {
       const live = this.#live.get(id);
-      if (!live || live.position === position) continue;
+      if (!live || live.admittedMs !== null || live.position === position) continue; // or preempted: it has begun
       live.position = position;
       this.#emit(live, { t: 'queued', position });
     }

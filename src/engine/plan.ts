@@ -11,6 +11,8 @@ export interface SequenceDefinition
     'promptTokens' | 'numChoices' | 'sampling' | 'stop' | 'reasoning' | 'logprobs' | 'topLogprobs' | 'cache'
   > {
   readonly sequence: number;
+  /** The last tokens of promptTokens, which it generated itself before it had to leave an earlier plan. */
+  readonly numGenerated: number;
   /** Prompt and output together end here. */
   readonly contextTokens: number;
   /** null: the model has none. */

@@ -7,7 +7,7 @@ import type { KvCache } from '../kv/cache.js';
 import type { CacheCover, CacheUse } from '../kv/types.js';
 import type { Plan, PlanEntry, PlannedSequence, SequenceDefinition } from './plan.js';
 import type { Report } from './reports.js';
-import { allChoices, type Sequence } from './sequence.js';
+import { allChoices, type Sequence, type SequenceState } from './sequence.js';
 import type { Priority } from './types.js';
 
 export interface SchedulerLimits {
@@ -99,7 +99,7 @@ export class Scheduler {
         this.#cache.pointTaken(lease, report.choice, report.position, report.point, report.bytes);
         return;
       case 'ended':
-        if (state.t !== 'prefill' && state.t !== 'decode') return; // crossed our cancel
+        if (state.t !== 'prefill' && state.t !== 'decode' && state.t !== 'preempted') return; // crossed our cancel
         if (!state.openChoices.delete(report.choice)) {
           throw new Error(`native ends choice ${report.choice} of sequence ${sequence.id} twice`);
         }
@@ -109,8 +109,9 @@ export class Scheduler {
         sequence.state = { t: 'leaving', isKnown: true };
         return;
       case 'released':
-        if (state.t !== 'leaving') throw new Error(`native releases sequence ${sequence.id}, which is in ${state.t}`);
-        this.#forget(sequence);
+        if (state.t === 'preempted') this.#suspend(sequence);
+        else if (state.t === 'leaving') this.#forget(sequence);
+        else throw new Error(`native releases sequence ${sequence.id}, which is in ${state.t}`);
         return;
     }
   }
@@ -136,7 +137,9 @@ export class Scheduler {
 
   /** Admits what may run now. @returns the new plan, or null: the standing one still says what is wanted. */
   plan(): Plan | null {
-    const definitions = [...this.#settleRestored(), ...this.#admit()].map((sequence): PlannedSequence => {
+    const admitted = [...this.#settleRestored(), ...this.#admit()];
+    this.#preempt();
+    const definitions = admitted.map((sequence): PlannedSequence => {
       const { definition, lease } = sequence;
       sequence.state = { t: 'prefill', openChoices: allChoices(definition), promptDone: lease.startTokens };
       return { ...definition, placement: this.#cache.placementOf(lease) };
@@ -168,7 +171,7 @@ export class Scheduler {
   /** Sequences that compute; those about to be released are not counted. */
   get numRunning(): number {
     let running = 0;
-    for (const { state } of this.#running.values()) if (state.t !== 'leaving') running++;
+    for (const { state } of this.#running.values()) if (!leaves(state)) running++;
     return running;
   }
 
@@ -180,7 +183,8 @@ export class Scheduler {
     const { maxRunning, maxWaiting } = this.#limits;
     this.#cache.checkIntegrity();
     check(this.#running.size <= maxRunning, 'running sequences stay within maxRunning');
-    check(this.numWaiting <= maxWaiting + maxRunning, 'the queue is bounded');
+    const preempted = this.#inOrder().filter(isContinued).length;
+    check(this.numWaiting - preempted <= maxWaiting + maxRunning, 'the queue is bounded');
     for (const priority of CLASSES) {
       const queue = this.#waiting[priority];
       check(
@@ -204,8 +208,9 @@ export class Scheduler {
   /** Waiting requests beyond those that run next: at once, or as soon as native has released what is leaving. */
   #numDelayed(): number {
     // One that waits for another's prefix holds no place, but there is one for it: it is not what makes the queue long.
-    const admissible = this.#admissible(() => true).length;
-    return this.numWaiting - admissible - (this.#running.size - this.numRunning);
+    const fresh = this.#inOrder().filter((sequence) => !isContinued(sequence)).length;
+    const admissible = this.#admissible(() => true).filter((sequence) => !isContinued(sequence)).length;
+    return fresh - admissible - (this.#running.size - this.numRunning);
   }
 
   #inOrder(): Sequence[] {
@@ -252,20 +257,73 @@ export class Scheduler {
   #settleRestored(): Sequence[] {
     const ready: Sequence[] = [];
     for (const sequence of [...this.#running.values()]) {
-      const { state, lease, priority } = sequence;
+      const { state, lease } = sequence;
       if (lease.state === 'restoring') continue;
       if (state.t === 'leaving' && !state.isKnown) this.#forget(sequence);
       if (state.t !== 'restoring') continue;
       if (lease.state === 'ready') ready.push(sequence);
-      else {
-        this.#running.delete(sequence.id);
-        sequence.state = { t: 'waiting' };
-        const queue = this.#waiting[priority];
-        const behind = queue.findIndex((other) => other.id > sequence.id);
-        queue.splice(behind < 0 ? queue.length : behind, 0, sequence);
-      }
+      else this.#queueAgain(sequence);
     }
     return ready;
+  }
+
+  /**
+   * Makes room for whoever waits in a higher class: of the lowest class the youngest go, whose answers others wait for
+   * shortest. They come back by themselves, from the points that they leave. Nobody goes in vain: not before enough do.
+   */
+  #preempt(): void {
+    const staying = [...this.#running.values()].filter(({ state }) => !leaves(state));
+    let places = this.#limits.maxRunning - staying.length;
+    // What is on its way out counts, rows included that the disk still writes from.
+    const held = staying.reduce((sum, { lease }) => sum + lease.numBlocks, 0);
+    let blocks = Math.max(this.#cache.ram.available, this.#limits.kvBlocks - held);
+    for (const { priority, lease } of this.#inOrder()) {
+      if (this.#cache.isBlocked(lease)) continue;
+      const lower = CLASSES.slice(CLASSES.indexOf(priority) + 1).reverse();
+      const candidates = lower.flatMap((of) => staying.filter((s) => s.priority === of && this.#mayLeave(s)).reverse());
+      if (candidates.length === 0) return;
+      const wanted = this.#cache.slotsWanted(lease);
+      const leaving: Sequence[] = [];
+      for (const candidate of candidates) {
+        if (places > 0 && blocks >= wanted) break;
+        leaving.push(candidate);
+        places += 1;
+        blocks += candidate.lease.numBlocks;
+      }
+      if (places === 0 || blocks < wanted) return;
+      places -= 1;
+      blocks -= wanted;
+      for (const sequence of leaving) {
+        const { openChoices } = sequence.state as { openChoices: Set<number> };
+        sequence.state = { t: 'preempted', openChoices };
+      }
+    }
+  }
+
+  /** Whether what it has computed is found again. Choices would each need their own way back. */
+  #mayLeave({ state, definition, lease }: Sequence): boolean {
+    return (
+      (state.t === 'prefill' || state.t === 'decode') && definition.numChoices === 1 && this.#cache.canSpill(lease)
+    );
+  }
+
+  /** Native has let go of it: it waits again, and will go on behind the last token that it generated. */
+  #suspend(sequence: Sequence): void {
+    const { definition, lease } = sequence;
+    sequence.lease = this.#cache.suspend(lease);
+    const { promptTokens } = sequence.lease.request;
+    const generated = promptTokens.length - definition.promptTokens.length;
+    sequence.definition = { ...definition, promptTokens, numGenerated: definition.numGenerated + generated };
+    this.#queueAgain(sequence);
+  }
+
+  /** At its old place among its class. */
+  #queueAgain(sequence: Sequence): void {
+    this.#running.delete(sequence.id);
+    sequence.state = { t: 'waiting' };
+    const queue = this.#waiting[sequence.priority];
+    const behind = queue.findIndex((other) => other.id > sequence.id);
+    queue.splice(behind < 0 ? queue.length : behind, 0, sequence);
   }
 
   #forget(sequence: Sequence): void {
@@ -294,6 +352,16 @@ export class Scheduler {
     // Without a prompt the rows of a step are the decoders' own: one number, whatever ends, so that the plan can stand.
     return { stepTokens: prefilling.length === 0 ? stepTokens : decodeRows + promptRows, entries };
   }
+}
+
+/** It is on its way out of native. */
+function leaves(state: SequenceState): boolean {
+  return state.t === 'leaving' || state.t === 'preempted';
+}
+
+/** It has run before. */
+function isContinued({ lease }: Sequence): boolean {
+  return lease.earlier !== null;
 }
 
 function startDecoding(sequence: Sequence): void {

@@ -15,6 +15,7 @@ import type { DiskTier } from './disk-tier.js';
 import { EventLog, removed, stored } from './event-log.js';
 import { Lease, type LeaseRequest } from './lease.js';
 import { type PointMode, pointBoundaries } from './points.js';
+import { selectInRam } from './ram-selection.js';
 import { type Origin, type PointHandle, RamTier } from './ram-tier.js';
 import { findStart, type Start } from './start.js';
 import type { HashKey } from './store.js';
@@ -210,6 +211,11 @@ export class KvCache implements PromptCache {
     return 'restoring';
   }
 
+  /** How many slots must be available for it to be admitted now. */
+  slotsWanted(lease: Lease): number {
+    return this.#shareOf(lease, this.#findStart(lease)).wanted;
+  }
+
   placementOf(lease: Lease): Placement {
     const shared = Math.floor(lease.promptTokens / BLOCK_TOKENS);
     const slots = lease.choices.flatMap(({ slots: all }, choice) => (choice === 0 ? all : all.slice(shared)));
@@ -284,8 +290,26 @@ export class KvCache implements PromptCache {
     if (wasAdmitted) this.#options.onChange();
   }
 
-  /** Counted once a request is over. */
+  /** Whether what it computed can be found again after it has left its slots. */
+  canSpill(lease: Lease): boolean {
+    return lease.keeps && lease.hasher === this.#hasher && this.#disk?.isReadable === true;
+  }
+
+  /** Ends a lease whose request will go on later. @returns the one for then: its prompt ends with what was generated. */
+  suspend(lease: Lease): Lease {
+    const { request, keeps, avoidsDisk } = lease;
+    const total = lease.promptTokens + (lease.choices[0]?.output.length ?? 0);
+    const promptTokens = lease.tokensOf(0, 0, total);
+    if (lease.earlier === null) this.account(lease);
+    const earlier = lease.use();
+    this.close(lease);
+    const next = this.open({ ...request, promptTokens });
+    return Object.assign(next, { keeps, avoidsDisk, earlier });
+  }
+
+  /** Counted once a request is over, or leaves for the first time. */
   account(lease: Lease): void {
+    if (lease.earlier !== null) return;
     const { hits, miss, promptTokens } = lease;
     for (const tier of ['live', 'memory', 'disk'] as const) this.#tierHits[tier] += hits[tier];
     const missed = promptTokens - hits.live - hits.memory - hits.disk;
@@ -315,7 +339,7 @@ export class KvCache implements PromptCache {
     const scopeTag = selector.scope === null ? null : this.#hasher.scopeOf(selector.scope).scopeTag;
     const key = selector.prefixId === null ? null : keyOfPrefixId(selector.prefixId);
     if (selector.prefixId !== null && key === null) return { blocks: 0, bytes: 0 };
-    const inRam = this.#selectInRam(scopeTag, key, selector.unusedSinceMs);
+    const inRam = selectInRam(this.#ram, scopeTag, key, selector.unusedSinceMs);
     const pointBytes = [...inRam.points.values()].reduce((sum, bytes) => sum + bytes, 0);
     const inRamBytes = inRam.keys.size * this.#options.blockBytes + pointBytes;
     const selection = { scopeTag, key, unusedSinceMs: selector.unusedSinceMs };
@@ -432,10 +456,8 @@ export class KvCache implements PromptCache {
 
   /** Of choice 0, then of the others what is their own; null: there are not enough, and nothing has changed. */
   #takeSlots(lease: Lease, start: Start): number[] | null {
-    const shared = lease.chain.slice(0, start.blocks).map((key) => this.#ram.find(key));
-    const found = shared.filter((slot) => slot !== undefined);
-    const kept = found.filter((slot) => !this.#ram.isHeld(slot));
-    if (lease.numBlocks - found.length > this.#ram.available - kept.length) return null;
+    const { shared, found, wanted } = this.#shareOf(lease, start);
+    if (wanted > this.#ram.available) return null;
     // Before anything is taken: taking evicts what nobody holds.
     for (const slot of found) this.#ram.hold(slot);
     if (start.point?.t === 'ram') {
@@ -443,6 +465,14 @@ export class KvCache implements PromptCache {
       this.#ram.holdPoint(lease.startPoint);
     }
     return Array.from({ length: lease.numBlocks }, (_, block) => shared[block] ?? (this.#ram.take() as number));
+  }
+
+  /** Slots that are there already, and how many of the available ones it comes to hold: those that were kept are of them. */
+  #shareOf(lease: Lease, start: Start) {
+    const shared = lease.chain.slice(0, start.blocks).map((key) => this.#ram.find(key));
+    const found = shared.filter((slot) => slot !== undefined);
+    const kept = found.filter((slot) => !this.#ram.isHeld(slot));
+    return { shared, found, wanted: lease.numBlocks - found.length + kept.length };
   }
 
   #tiersOf(lease: Lease, start: Start): Lease['hits'] {
@@ -638,46 +668,7 @@ export class KvCache implements PromptCache {
     lease.isDisowned = true;
     for (const key of lease.chain) if (this.#computing.get(key) === lease) this.#computing.delete(key);
     lease.deepest = null;
-  }
-
-  /** Blocks, and points with their bytes. */
-  #selectInRam(scopeTag: string | null, key: HashKey | null, unusedSinceMs: number | null) {
-    const keys = this.#selectBlocks(scopeTag, key, unusedSinceMs);
-    const points = new Map<PointHandle, number>();
-    for (const point of this.#ram.points()) {
-      if (scopeTag !== null && point.scopeTag !== scopeTag) continue;
-      if (unusedSinceMs !== null && (point.isHeld || point.usedMs >= unusedSinceMs)) continue;
-      // Of a point whose block has left RAM nobody knows what it extends: better one too many.
-      if (key === null || keys.has(point.key) || this.#ram.find(point.key) === undefined)
-        points.set(point.handle, point.bytes);
-    }
-    return { keys, points };
-  }
-
-  #selectBlocks(scopeTag: string | null, key: HashKey | null, unusedSinceMs: number | null): Set<HashKey> {
-    const children = new Map<HashKey, HashKey[]>();
-    const selected = new Set<HashKey>();
-    for (const block of this.#ram.blocks()) {
-      if (scopeTag !== null && block.origin.scopeTag !== scopeTag) continue;
-      if (unusedSinceMs !== null && (block.tier === 'live' || block.usedMs >= unusedSinceMs)) continue;
-      if (key === null) selected.add(block.key);
-      else {
-        if (block.key === key) selected.add(key);
-        const siblings = children.get(block.origin.parent);
-        if (siblings) siblings.push(block.key);
-        else children.set(block.origin.parent, [block.key]);
-      }
-    }
-    if (key === null) return selected;
-    const waiting = [key];
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      for (const child of children.get(next) ?? []) {
-        if (selected.has(child)) continue;
-        selected.add(child);
-        waiting.push(child);
-      }
-    }
-    return selected;
+    if (lease.earlier) lease.earlier = { ...lease.earlier, prefixId: null };
   }
 
   // --- events ---

@@ -74,6 +74,8 @@ export class Lease {
   restoreMs = 0;
   kvBytesRead = 0;
   restoreBytes = 0;
+  /** Of the same request before it was preempted: what hit and missed then is what its client is told. */
+  earlier: CacheUse | null = null;
 
   constructor(
     readonly request: LeaseRequest,
@@ -142,6 +144,17 @@ export class Lease {
 
   use(): CacheUse {
     const { live, memory, disk } = this.hits;
+    const prefixId = this.deepest ? prefixIdOf(this.deepest.key) : null;
+    const { earlier } = this;
+    if (earlier) {
+      return {
+        ...earlier,
+        writeTokens: earlier.writeTokens + this.writeTokens,
+        prefixId: prefixId ?? earlier.prefixId,
+        restoreMs: earlier.restoreMs + this.restoreMs,
+        kvBytesRead: earlier.kvBytesRead + this.kvBytesRead,
+      };
+    }
     return {
       promptTokens: this.promptTokens,
       hitLiveTokens: live,
@@ -150,7 +163,7 @@ export class Lease {
       miss: this.miss,
       restoreBytes: this.restoreBytes,
       writeTokens: this.writeTokens,
-      prefixId: this.deepest ? prefixIdOf(this.deepest.key) : null,
+      prefixId,
       restoreMs: this.restoreMs,
       kvBytesRead: this.kvBytesRead,
     };

@@ -195,9 +195,10 @@ export class FakeRunner implements Runner {
 
   /** Takes a new sequence whose rows and point are what they must be. */
   #define(definition: PlannedSequence, rule: (holds: boolean, text: string) => void): void {
-    const { sequence: id, promptTokens, numChoices, contextTokens, stop, placement } = definition;
+    const { sequence: id, promptTokens, numGenerated, numChoices, contextTokens, stop, placement } = definition;
     const { slots, startPoint, startTokens, frozenTokens, points } = placement;
-    const totalTokens = Math.min(promptTokens.length + stop.maxTokens, contextTokens);
+    rule(numGenerated === 0 || numChoices === 1, 'a sequence that goes on has one choice');
+    const totalTokens = Math.min(promptTokens.length - numGenerated + stop.maxTokens, contextTokens);
     rule(slots.length === blocksNeeded(promptTokens.length, totalTokens, numChoices), `${slots.length} slots of ${id}`);
     rule(new Set(slots).size === slots.length, `a sequence names a slot once: ${slots} of ${id}`);
     rule(
@@ -279,6 +280,10 @@ export class FakeRunner implements Runner {
       choice.pointed = Math.max(first.pointed, shared * BLOCK_TOKENS);
       sequence.choices.push(choice);
     }
+    for (const id of promptTokens.subarray(promptTokens.length - definition.numGenerated)) {
+      const token = this.#accept(definition, first, id);
+      if (endOf(definition, first, token)) throw new Error(`${definition.sequence} goes on behind its end`);
+    }
     for (const choice of [...sequence.choices]) {
       if (sequence.failed) return;
       if (stop.maxTokens === 0) this.#end(sequence, choice, { reason: 'length', match: null });
@@ -296,21 +301,24 @@ export class FakeRunner implements Runner {
       this.#failSequence(sequence);
       return;
     }
+    const token = {
+      ...this.#accept(definition, choice, id),
+      logprob: definition.logprobs ? -(scramble(mix(hash, id)) % 1000) / 100 : 0,
+      top: Array.from({ length: definition.topLogprobs }, (_, rank) => ({ id: (id + rank) % 256, logprob: -rank - 1 })),
+    };
+    this.#report({ t: 'tokens', sequence: definition.sequence, choice: choice.index, tokens: [token] });
+    const end = endOf(definition, choice, token);
+    if (end) this.#end(sequence, choice, end);
+  }
+
+  #accept(definition: PlannedSequence, choice: FakeChoice, id: number): GeneratedToken {
     choice.lastToken = id;
     choice.completionTokens += 1;
     const inReasoning = choice.inReasoning;
     if (inReasoning) choice.reasoningTokens += 1;
     else choice.answer.push(...this.#options.tokenBytes(id));
     if (id === definition.reasoning.endToken) choice.inReasoning = false;
-    const token: GeneratedToken = {
-      id,
-      logprob: definition.logprobs ? -(scramble(mix(hash, id)) % 1000) / 100 : 0,
-      top: Array.from({ length: definition.topLogprobs }, (_, rank) => ({ id: (id + rank) % 256, logprob: -rank - 1 })),
-      inReasoning,
-    };
-    this.#report({ t: 'tokens', sequence: definition.sequence, choice: choice.index, tokens: [token] });
-    const end = endOf(definition, choice, token);
-    if (end) this.#end(sequence, choice, end);
+    return { id, logprob: 0, top: [], inReasoning };
   }
 
   #sample({ stop, reasoning, eosToken }: PlannedSequence, choice: FakeChoice, hash: number): number {
@@ -460,7 +468,7 @@ function isComplete({ choices }: FakeSequence, slot: number): boolean {
 
 /** What ends the choice on its newest token; null: it goes on. */
 function endOf(definition: PlannedSequence, choice: FakeChoice, { id, inReasoning }: GeneratedToken): End | null {
-  const { stop, eosToken, promptTokens, contextTokens } = definition;
+  const { stop, eosToken, promptTokens, numGenerated, contextTokens } = definition;
   if (choice.completionTokens > stop.minTokens) {
     if (id === eosToken && !stop.ignoreEos) return { reason: 'stop', match: { t: 'eos', tokenId: id } };
     if (stop.tokenIds.includes(id)) return { reason: 'stop', match: { t: 'token', tokenId: id } };
@@ -469,6 +477,6 @@ function endOf(definition: PlannedSequence, choice: FakeChoice, { id, inReasonin
     if (index >= 0) return { reason: 'stop', match: { t: 'sequence', index } };
   }
   if (choice.completionTokens >= stop.maxTokens) return { reason: 'length', match: null };
-  const isFull = promptTokens.length + choice.completionTokens >= contextTokens;
+  const isFull = promptTokens.length - numGenerated + choice.completionTokens >= contextTokens;
   return isFull ? { reason: 'context', match: null } : null;
 }

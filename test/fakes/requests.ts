@@ -42,6 +42,7 @@ export function definition(
 ): SequenceDefinition {
   return {
     sequence,
+    numGenerated: 0,
     promptTokens: Uint32Array.from({ length: promptTokens }, (_, index) => index + 1),
     numChoices: 1,
     sampling: greedy,

@@ -38,7 +38,7 @@ function decodeDefinition(bytes: Uint8Array, view: DataView, at: number): Planne
   const u64 = (offset: number) => Number(view.getBigUint64(at + offset, true));
   const orNull = (value: number) => (value === NONE ? null : value);
   const pad = (size: number) => Math.ceil(size / 8) * 8;
-  let tail = at + 128;
+  let tail = at + 136;
   const promptTokens = Uint32Array.from({ length: u32(24) }, (_, index) => view.getUint32(tail + index * 4, true));
   tail += pad(promptTokens.length * 4);
   const logitBias = new Map<number, number>();
@@ -64,6 +64,7 @@ function decodeDefinition(bytes: Uint8Array, view: DataView, at: number): Planne
   const flags = u32(40);
   return {
     sequence: u64(0),
+    numGenerated: u32(128),
     promptTokens,
     numChoices: u32(20),
     sampling: {
@@ -100,6 +101,7 @@ const id = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
 const float = fc.float({ noNaN: true, noDefaultInfinity: true });
 const definitions: fc.Arbitrary<PlannedSequence> = fc.record({
   sequence: id,
+  numGenerated: u32,
   promptTokens: fc.array(u32, { maxLength: 300 }).map((ids) => Uint32Array.from(ids)),
   numChoices: fc.integer({ min: 1, max: 8 }),
   sampling: fc.record({
@@ -171,6 +173,6 @@ test('a prompt of a million tokens crosses whole', () => {
   const encoder = new PlanEncoder();
   const long = planned(definition(1, 1_000_001), { slots: [7] });
   const bytes = encoder.encode({ number: 1, stepTokens: 1, entries: [], definitions: [long] });
-  expect(bytes.length).toBe(24 + 128 + 1_000_002 * 4 + 8);
-  expect(new DataView(bytes.buffer).getUint32(24 + 128 + 1_000_000 * 4, true)).toBe(1_000_001);
+  expect(bytes.length).toBe(24 + 136 + 1_000_002 * 4 + 8);
+  expect(new DataView(bytes.buffer).getUint32(24 + 136 + 1_000_000 * 4, true)).toBe(1_000_001);
 });

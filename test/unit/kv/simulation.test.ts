@@ -1,10 +1,12 @@
 // Engine, scheduler, cache and disk tier over a fake runner and a fake disk, hundreds of random requests a seed: prompts that
-// share beginnings, cancellations, failures of the disk, restarts and crashes of everything above it, purges. Every answer
+// share beginnings, three priorities that preempt each other, cancellations, failures of the disk, restarts and crashes of
+// everything above it, purges. Every answer
 // equals the one of an engine without any cache; the runner looks at every row, slot and point that it is given. Not proved
 // here: timing, and what native and real disks do.
 
 import { expect, test } from 'vitest';
 import { Failure } from '../../../src/base/failures.js';
+import type { Priority } from '../../../src/engine/types.js';
 import { POINT_MODES, type PointMode } from '../../../src/kv/points.js';
 import { type Asked, answerOf, CachedEngine, isOver, prompt, tick } from '../../fakes/cached-engine.js';
 import { greedy } from '../../fakes/requests.js';
@@ -34,8 +36,12 @@ function randomQuestion(next: (below: number) => number, ended: readonly Asked[]
     tokens.length === 0 ? [1] : tokens.slice(0, 2000),
     {
       numChoices: next(6) === 0 ? 1 + next(3) : 1,
+      priority: PRIORITIES[next(3)] as Priority,
       sampling: next(3) === 0 ? { ...greedy, temperature: 1, seed: next(3) } : greedy,
-      stop: { maxTokens: next(3) === 0 ? next(200) : next(6) },
+      stop: {
+        maxTokens: next(3) === 0 ? next(200) : next(6),
+        sequences: next(5) === 0 ? [Uint8Array.of(next(256))] : [],
+      },
       cache: {
         read: next(8) > 0,
         write: next(8) > 0,
@@ -55,6 +61,10 @@ class Oracle {
     return this.#engine.ask(tokens, { ...changes, cache });
   }
 }
+
+const PRIORITIES: readonly Priority[] = ['background', 'normal', 'interactive'];
+/** Sequences that came back with tokens of their own, over all seeds. */
+let numContinued = 0;
 
 /** More of them: NANDU_SIM_SEEDS=200 npx vitest run test/unit/kv/simulation.test.ts */
 const NUM_SEEDS = Number(process.env.NANDU_SIM_SEEDS ?? 24);
@@ -137,6 +147,8 @@ test.each(Array.from({ length: NUM_SEEDS }, (_, index) => index + 1))(
       e.check();
       for (const { made } of asked) if (made.events.at(-1)?.t === 'finished' && !ended.includes(made)) ended.push(made);
     }
+    const definitions = e.runner.plans.flatMap((plan) => plan.definitions);
+    numContinued += definitions.filter(({ numGenerated }) => numGenerated > 0).length;
     const oracle = new Oracle();
     let numHits = 0;
     for (const { question, made, aborted } of asked) {
@@ -164,3 +176,7 @@ test.each(Array.from({ length: NUM_SEEDS }, (_, index) => index + 1))(
     await e.engine.close();
   },
 );
+
+test('some were preempted while they answered', () => {
+  expect(numContinued).toBeGreaterThan(NUM_SEEDS / 4);
+});
