@@ -81,8 +81,8 @@ struct SequenceDefinition {
   uint64_t start_point;  // handle of a point in RAM; 0: none
   uint32_t start_tokens;
   uint32_t frozen_tokens;
-  uint32_t num_generated;  // the last tokens of the prompt, which this sequence generated before it left an earlier plan:
-                           // limits, penalties, draws and stop strings go on as if it had stayed. One choice only
+  uint32_t num_generated;  // the last tokens of the prompt, which this sequence generated before it left an earlier
+                           // plan: limits, penalties, draws and stop strings go on as if it had stayed. One choice only
   uint32_t reserved;
 };
 static_assert(sizeof(SequenceDefinition) == 136);

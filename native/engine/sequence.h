@@ -63,8 +63,8 @@ struct End {
   uint32_t value;
 };
 
-// Takes note of a generated token (counts for penalties included) and says whether it ends the choice. token_bytes: its bytes
-// as answer text.
+// Takes note of a generated token (counts for penalties included) and says whether it ends the choice. token_bytes: its
+// bytes as answer text.
 bool accept_token(const Definition& d, Choice& choice, uint32_t token, const std::string& token_bytes,
                   bool* in_reasoning, End* end);
 

@@ -292,7 +292,7 @@ export class KvCache implements PromptCache {
 
   /** Whether what it computed can be found again after it has left its slots. */
   canSpill(lease: Lease): boolean {
-    return lease.keeps && lease.hasher === this.#hasher && this.#disk?.isReadable === true;
+    return lease.keeps && lease.hasher === this.#hasher && this.#disk?.isWritable === true;
   }
 
   /** Ends a lease whose request will go on later. @returns the one for then: its prompt ends with what was generated. */

@@ -176,20 +176,6 @@ export class DiskIndex {
     return this.#points.get(key) ?? null;
   }
 
-  /** The deepest point at or before the end of `blocks` blocks; `blocks` is what `find` found. */
-  deepestPoint(chain: readonly HashKey[], blocks: number): IndexedRecord | null {
-    for (let block = blocks; block > 0; block--) {
-      const point = this.#points.get(chain[block - 1] as HashKey);
-      if (point) return point;
-    }
-    return null;
-  }
-
-  /** Whether the block that ends with this hash is stored. */
-  hasBlock(key: HashKey): boolean {
-    return this.#holder(key) !== null;
-  }
-
   get(id: number): IndexedRecord | null {
     return this.#byId.get(id) ?? null;
   }

@@ -142,6 +142,11 @@ export class DiskTier {
     return !this.#isClosed && this.#health.allows(this.#options.now());
   }
 
+  /** Whether what is given to it now has a chance to be stored. */
+  get isWritable(): boolean {
+    return this.isReadable && this.#health.canWrite;
+  }
+
   get problem(): string {
     return this.#health.problem(this.#options.now());
   }

@@ -15,7 +15,6 @@ export class WriteBudget {
   #day = Number.NaN;
   #minute = Number.NaN;
   #spentBytes = 0;
-  #refusedBytes = 0;
   #offeredBytes = 0;
   #otherBytes = 0;
   #offeredPerMinute = 0;
@@ -36,10 +35,7 @@ export class WriteBudget {
     this.#turn(nowMs);
     this.#offeredBytes += bytes;
     const fits = this.#spentBytes + bytes + this.#reserveBytes <= this.#bytesPerDay;
-    if (this.#bytesPerDay > 0 && !(fits && fractionOf(key) < this.#probability)) {
-      this.#refusedBytes += bytes;
-      return false;
-    }
+    if (this.#bytesPerDay > 0 && !(fits && fractionOf(key) < this.#probability)) return false;
     this.#spentBytes += bytes;
     return true;
   }
@@ -60,11 +56,6 @@ export class WriteBudget {
   spentBytes(nowMs: number): number {
     this.#turn(nowMs);
     return this.#spentBytes;
-  }
-
-  /** Since the start. */
-  get refusedBytes(): number {
-    return this.#refusedBytes;
   }
 
   get probability(): number {

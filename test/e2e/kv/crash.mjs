@@ -5,8 +5,8 @@
 //   node test/e2e/kv/crash.mjs [--kills 200] [--seconds 0] [--seed 1] [--lanes 3] [--keep]
 //
 // prints JSON. Lanes are independent servers with a directory each; most of a cycle is waiting for the group commit, so that
-// three of them keep two cores busy. The last lane has so little room that regions are reclaimed all the time: there a prefix
-// may be evicted, everything else holds. What is expected is written to expected.json of a lane before each check; --keep, or
+// three of them keep two cores busy. The last lane has another model, and so little room that regions are reclaimed all the
+// time: there a prefix may be evicted, everything else holds. What is expected is written to expected.json of a lane before each check; --keep, or
 // a failure, leaves it and the directory behind.
 
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -142,7 +142,7 @@ class Lane {
     const quota = this.isTight ? TIGHT : ROOMY;
     // Nothing kept in RAM: what is found after a while comes from the disk as well.
     const memory = this.random(2) === 0 ? ['--kv-memory', '0'] : [];
-    // A point at every block fills little room soon.
+    // A point at every block, and one of a wide window, fill little room soon.
     const points = this.isTight ? ['--kv-points', 'full'] : [];
     return { model: this.model, dir: this.dir, flags: ['--io', io, '--kv-max-bytes', quota, ...memory, ...points] };
   }
@@ -232,26 +232,24 @@ class Lane {
     const scope = isShared ? '' : `lane-${this.number}-${++this.#numScopes}`;
     const system = tokensOf(140 + this.random(2) * 128, isShared ? this.random(3) + 1 : this.random(1e9));
     const tokens = [...system, ...tokensOf(30 + this.random(200), this.random(1e9))];
-    return { scope, tokens, ends: [] };
+    return { scope, tokens, ends: [], sharedBlocks: isShared ? Math.floor(system.length / BLOCK) : 0 };
   }
 
   /** Ends a conversation for good: its whole scope, or what its last turn added to a beginning that others share. */
   async #purge(server) {
     const conversation = this.#take(false);
-    const { scope, ends } = conversation;
+    const { scope, ends, sharedBlocks } = conversation;
     const prefixId = ends.at(-1);
     const last = prefixId ? hashOf(prefixId) : '';
     const chain = (prefixId && this.#expected.chain(last)) || [];
-    const before = ends.length > 1 ? (this.#expected.chain(hashOf(ends.at(-2))) ?? []) : [];
     const isScope = scope !== '';
-    if (chain.length === 0 || (!isScope && (before.length === 0 || before.length === chain.length))) {
+    // Of a beginning that others share, nobody could tell whether it is back or made anew.
+    if (chain.length <= sharedBlocks) {
       this.#conversations.push(conversation);
       return;
     }
     const selected = () => (isScope ? this.#expected.ofScope(scope) : this.#expected.below(last));
-    // A purge takes whole segments, so blocks of the last turn in front of the prefix may go with it.
-    const besides = isScope ? [] : chain.slice(before.length);
-    for (const hash of [...selected(), ...besides]) this.#expected.unknown.add(hash);
+    for (const hash of selected()) this.#expected.unknown.add(hash);
     await server.purge(isScope ? { scope } : { prefixId });
     for (const hash of selected()) {
       this.#expected.unknown.delete(hash);
@@ -350,13 +348,14 @@ export async function crash({ kills, seed, lanes, seconds = 0, keep = false }) {
     ...{ durableProbes: 0, purgedProbes: 0, hitTokens: 0, restoredTokens: 0, endsWithoutPoint: 0, evicted: 0 },
     ...{ quarantined: 0, wrong: 0, lost: 0, resurrected: 0, failures: [] },
   };
-  const model = makeModel(folder.path, 'narrow');
-  const server = await KvServer.start({ model });
+  const models = ['narrow', 'wide'].map((name) => makeModel(folder.path, name));
+  const servers = await Promise.all(models.map((model) => KvServer.start({ model })));
   try {
-    const reference = new Reference(server);
+    const references = servers.map((server) => new Reference(server));
     const left = { kills, endMs: seconds > 0 ? Date.now() + seconds * 1000 : Infinity };
     const all = Array.from({ length: lanes }, (_, lane) => {
       const isTight = lanes > 1 && lane === lanes - 1;
+      const [model, reference] = [models[+isTight], references[+isTight]];
       return new Lane(lane, isTight, folder.path, model, reference, seed, counts).run(left);
     });
     await Promise.all(all);
@@ -365,7 +364,7 @@ export async function crash({ kills, seed, lanes, seconds = 0, keep = false }) {
     counts.failures.push(String(error));
     throw new Error(`${JSON.stringify(counts)} in ${folder.path}`, { cause: error });
   } finally {
-    await server.stop('SIGKILL');
+    for (const server of servers) await server.stop('SIGKILL');
     if (!keep && counts.failures.length === 0) folder.remove();
     else console.error(`left behind: ${folder.path}`);
   }

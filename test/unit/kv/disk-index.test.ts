@@ -73,14 +73,11 @@ describe('find', () => {
     expect(index.find(chain('abc', root(other.identity))).blocks).toBe(3);
   });
 
-  test('the deepest point within what is stored', () => {
+  test('a point is found at its own boundary and nowhere else', () => {
     const index = indexOf(segment(1, 'abcdef'), point(2, 'ab'), point(3, 'abcde'));
-    expect(index.deepestPoint(chain('abcdef'), 6)?.id).toBe(3);
-    expect(index.deepestPoint(chain('abcdef'), 4)?.id).toBe(2);
-    expect(index.deepestPoint(chain('abcdef'), 1)).toBeNull();
-    expect(index.pointAt(last('ab'))?.toBlock).toBe(2);
-    expect(index.hasBlock(last('abc'))).toBe(true);
-    expect(index.hasBlock(last('abx'))).toBe(false);
+    expect(index.pointAt(last('ab'))).toMatchObject({ id: 2, toBlock: 2 });
+    expect(index.pointAt(last('abcde'))?.id).toBe(3);
+    expect(index.pointAt(last('abc'))).toBeNull();
   });
 });
 

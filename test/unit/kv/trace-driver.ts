@@ -50,7 +50,8 @@ export function productionRun(trace: readonly TraceRequest[], sizes: TraceSizes)
     promptTokens += tokens;
     const chain = hashes.chain(blocks);
     const stored = index.find(chain).blocks;
-    const hit = index.deepestPoint(chain, stored)?.toBlock ?? 0;
+    let hit = stored;
+    while (hit > 0 && !index.pointAt(chain[hit - 1] as HashKey)) hit--;
     hitTokens += hit * BLOCK_TOKENS;
     index.hit(chain, hit, atMs);
     index.hit(chain, stored, atMs);
