@@ -52,7 +52,7 @@ function readMemo(file: string): Record<string, string> {
 function writeMemo(file: string, memo: Record<string, string>): void {
   try {
     const newest = Object.entries(memo).slice(-MEMO_ENTRIES);
-    writeFileSync(`${file}.new`, JSON.stringify(Object.fromEntries(newest)), { mode: 0o600 });
+    writeFileSync(`${file}.new`, JSON.stringify(Object.fromEntries(newest)), { mode: 0o600, flush: true });
     renameSync(`${file}.new`, file);
   } catch {
     // A disk that cannot be written costs the next start some seconds.

@@ -374,7 +374,8 @@ describe.skipIf(!mayMount)('a file system of its own (skipped where mount is not
     });
   });
 
-  test('that freezes: answered by computing, and used again when it thaws', async () => {
+  /** Runs `body` on an ext4 of its own; `again` mounts it anew, as after a repair. */
+  async function onExt4(body: (mount: string, again: () => void) => Promise<void>): Promise<void> {
     const image = newFolder();
     const mount = newFolder();
     mkdirSync(mount);
@@ -382,40 +383,94 @@ describe.skipIf(!mayMount)('a file system of its own (skipped where mount is not
     truncateSync(image, 600 * 2 ** 20);
     execFileSync('mkfs.ext4', ['-q', '-F', image]);
     execFileSync('mount', ['-o', 'loop', image, mount]);
-    let isFrozen = false;
-    const thaw = () => {
-      if (isFrozen) execFileSync('fsfreeze', ['-u', mount]);
-      isFrozen = false;
-    };
-    let server: KvServer | null = null;
     try {
-      server = await KvServer.start({ model, dir: join(mount, 'kv'), flags: DISK_ONLY });
-      await round(server);
-      await server.settled();
-      execFileSync('fsfreeze', ['-f', mount]);
-      isFrozen = true;
-      // What is read still comes; what is written hangs.
-      for (let index = 0; index < 6; index++) await server.ask(tokensOf(700, 500 + index), { maxTokens: 1 });
-      await sleep(2000);
-      const whileFrozen = await round(server);
-      expect(whileFrozen.wrong).toBe(0);
-      thaw();
-      const fresh = tokensOf(700, 999);
-      const beganMs = performance.now();
-      const running = server;
-      await vi.waitFor(async () => {
-        await running.ask(fresh, { maxTokens: 1 });
-        await running.settled();
-        expect((await running.ask(fresh, { maxTokens: 1 })).usage.hitDiskTokens).toBe(640);
-      }, 60_000);
-      const recoveryMs = Math.round(performance.now() - beganMs);
-      await heal(server);
-      expect(await server.stop()).toBe(0);
-      console.log(JSON.stringify({ disk: 'frozen', recoveryMs, hitsWhileFrozen: whileFrozen.hits, wrong: 0 }));
+      await body(mount, () => {
+        execFileSync('umount', [mount]);
+        execFileSync('mount', ['-o', 'loop', image, mount]);
+      });
     } finally {
-      thaw();
-      await server?.stop('SIGKILL');
       execFileSync('umount', ['-l', mount]);
     }
+  }
+
+  test('that freezes: answered by computing, and used again when it thaws', async () => {
+    await onExt4(async (mount) => {
+      let isFrozen = false;
+      const thaw = () => {
+        if (isFrozen) execFileSync('fsfreeze', ['-u', mount]);
+        isFrozen = false;
+      };
+      const server = await KvServer.start({ model, dir: join(mount, 'kv'), flags: DISK_ONLY });
+      try {
+        await round(server);
+        await server.settled();
+        execFileSync('fsfreeze', ['-f', mount]);
+        isFrozen = true;
+        // What is read still comes; what is written hangs.
+        for (let index = 0; index < 6; index++) await server.ask(tokensOf(700, 500 + index), { maxTokens: 1 });
+        await sleep(2000);
+        const whileFrozen = await round(server);
+        expect(whileFrozen.wrong).toBe(0);
+        thaw();
+        const fresh = tokensOf(700, 999);
+        const beganMs = performance.now();
+        await vi.waitFor(async () => {
+          await server.ask(fresh, { maxTokens: 1 });
+          await server.settled();
+          expect((await server.ask(fresh, { maxTokens: 1 })).usage.hitDiskTokens).toBe(640);
+        }, 60_000);
+        const recoveryMs = Math.round(performance.now() - beganMs);
+        await heal(server);
+        expect(await server.stop()).toBe(0);
+        console.log(JSON.stringify({ disk: 'frozen', recoveryMs, hitsWhileFrozen: whileFrozen.hits, wrong: 0 }));
+      } finally {
+        thaw();
+        await server.stop('SIGKILL');
+      }
+    });
+  });
+
+  /** Waits until events have told for two group commits that nothing more becomes durable. */
+  async function durable(server: KvServer): Promise<void> {
+    let [told, lastMs] = [0, performance.now()];
+    const watching = server.watch(({ stored }: { stored?: { tier: string } }) => {
+      if (stored?.tier !== 'CACHE_TIER_DISK') return;
+      told += 1;
+      lastMs = performance.now();
+    });
+    while (told === 0 || performance.now() - lastMs < 2000) await sleep(50);
+    watching.cancel();
+  }
+
+  // From <linux/ext4.h>: EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH, as when the device is pulled out.
+  const UNPLUG = `import fcntl,os,struct,sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack("I", 2))`;
+
+  test.each<[string, boolean, (mount: string) => void]>([
+    ['turns read-only after an error', true, (mount) => execFileSync('mount', ['-o', 'remount,abort', mount])],
+    ['is gone from one moment to the next', false, (mount) => execFileSync('python3', ['-c', UNPLUG, mount])],
+  ])('that %s while a server runs: answered, told, and found again after the next start', async (name, reads, fail) => {
+    await onExt4(async (mount, again) => {
+      const dir = join(mount, 'kv');
+      const server = await KvServer.start({ model, dir, flags: DISK_ONLY });
+      await round(server);
+      await durable(server);
+      fail(mount);
+      const after = await round(server);
+      expect(after.wrong).toBe(0);
+      if (reads) expect(after.hits).toBeGreaterThan(0);
+      // Something new wants to be written.
+      await vi.waitFor(async () => {
+        await server.ask(tokensOf(700, 500 + Math.round(performance.now())), { maxTokens: 1 });
+        expect(await problemOf(server)).not.toBe('');
+      }, 30_000);
+      const diskProblem = await problemOf(server);
+      expect((await round(server)).wrong).toBe(0);
+      expect(await server.stop()).toBe(0);
+      await vi.waitFor(() => again(), 10_000); // the ring's files are let go of some moments after the process's end
+      const well = await expectWell(dir);
+      expect(well.hits[0]).toBe(HITS);
+      console.log(JSON.stringify({ disk: name, diskProblem, hits: after.hits, hitsAfterRestart: well.hits, wrong: 0 }));
+    });
   });
 });
