@@ -25,8 +25,10 @@ constexpr std::chrono::seconds kStartPatience{10};
 constexpr uint64_t kNumbersJump = kNumbersPerOpening << 12;
 constexpr uint64_t kNumbersEnd = uint64_t{1} << 53;
 
-// weights.json: digests of model files, which the server remembers here (src/cli/weights-digest.ts).
-const char* const kOurNames[] = {"lock", "secret", "superblock", "data", "index", "weights.json"};
+// weights.json: digests of model files, which the server remembers here (src/cli/weights-digest.ts); pins.json: what
+// clients pinned (src/cli/pins.ts); *.new: one of them that a crash cut off.
+const char* const kOurNames[] = {"lock",         "secret",           "superblock", "data",         "index",
+                                 "weights.json", "weights.json.new", "pins.json",  "pins.json.new"};
 
 uint64_t smallest_region() {
   return store_test_hooks.region_bytes ? store_test_hooks.region_bytes : kRegionBytesMin;

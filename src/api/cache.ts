@@ -85,7 +85,7 @@ export class CacheHandlers {
     });
   }
 
-  pinPrefix(request: PinPrefixRequest__Output): PinPrefixResponse {
+  async pinPrefix(request: PinPrefixRequest__Output): Promise<PinPrefixResponse> {
     const { cache } = this.slot.require('').engine;
     const { prefixId = '' } = request;
     const errors = new FieldErrors();
@@ -94,7 +94,7 @@ export class CacheHandlers {
     if (untilMs !== null && untilMs <= Date.now()) errors.invalid('until', 'has passed; leave it out to unpin');
     errors.throwIfAny();
     try {
-      return { bytes: cache.pin(prefixId, untilMs) };
+      return { bytes: await cache.pin(prefixId, untilMs) };
     } catch (error) {
       if (!(error instanceof Failure) || error.reason !== 'PREFIX_NOT_FOUND') throw error;
       throw new Failure(error.reason, error.message, { ...error.facts, resource: { type: 'prefix', name: prefixId } });

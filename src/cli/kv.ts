@@ -16,6 +16,7 @@ import { DiskTier, storedBytes } from '../kv/disk-tier.js';
 import type { PointMode } from '../kv/points.js';
 import { StorageError, UnavailableError } from './format.js';
 import { quotaFor } from './kv-directory.js';
+import { PinFile } from './pins.js';
 import { weightsDigest } from './weights-digest.js';
 
 /** Counted up when an arithmetic change alters a bit of any row (docs/arithmetic.md). */
@@ -100,6 +101,9 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     log.warn({ kv_dir: directory, reason: error.message }, 'the prompt cache has no disk');
     return null;
   }
+  const pins = new PinFile(directory, (error) => {
+    log.warn({ kv_dir: directory, reason: error.message }, 'pinned prefixes are not remembered over a restart');
+  });
   const disk = new DiskTier({
     store,
     ram: cache.ram,
@@ -107,6 +111,8 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     blockPayloadBytes,
     pointPayloadBytes,
     writeBudgetBytes: config.kvWriteBudget,
+    pins: pins.read(Date.now()),
+    savePins: (all) => pins.save(all),
     now: () => performance.now(),
     wallNow: () => Date.now(),
     onEvent: (event) => cache.events.add(event),

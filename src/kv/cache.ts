@@ -325,9 +325,9 @@ export class KvCache implements PromptCache {
     return this.cover(this.open({ promptTokens: tokens, numChoices: 1, totalTokens: tokens.length, wishes }));
   }
 
-  pin(prefixId: string, untilMs: number | null): number {
+  async pin(prefixId: string, untilMs: number | null): Promise<number> {
     const key = keyOfPrefixId(prefixId);
-    const bytes = key === null ? null : (this.#disk?.pin(key, untilMs) ?? null);
+    const bytes = key === null ? null : ((await this.#disk?.pin(key, untilMs)) ?? null);
     if (bytes === null) {
       const facts = { resource: { type: 'prefix', name: prefixId } };
       throw new Failure('PREFIX_NOT_FOUND', 'no such prefix is stored on the disk', facts);

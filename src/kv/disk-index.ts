@@ -261,6 +261,11 @@ export class DiskIndex {
     return this.#way(key).reduce((sum, entry) => sum + entry.storedBytes, 0);
   }
 
+  /** Until when, by the block at the end of what is pinned. */
+  get pins(): ReadonlyMap<HashKey, number> {
+    return this.#pins;
+  }
+
   /** Ids that are pinned now; pins that have run out are forgotten. */
   pinned(nowMs: number): Set<number> {
     const ids = new Set<number>();

@@ -30,6 +30,10 @@ export interface DiskTierOptions {
   readonly pointPayloadBytes: number;
   /** A day; 0: no limit. */
   readonly writeBudgetBytes: number;
+  /** Of an earlier process: until when (wall clock, ms), by the block at the end. */
+  readonly pins: ReadonlyMap<HashKey, number>;
+  /** Remembers them for the next process; resolves when that is done, or has failed. */
+  readonly savePins: (pins: ReadonlyMap<HashKey, number>) => Promise<void>;
   readonly now: () => number;
   readonly wallNow: () => number;
   readonly onEvent: (event: CacheEvent) => void;
@@ -92,7 +96,8 @@ export class DiskTier {
   #queuedBytes = 0;
   readonly #restores: Restores;
   readonly #destroys = new Map<number, (status: StoreStatus) => void>();
-  readonly #pendingPins = new Map<HashKey, number>();
+  /** Of what is queued or, after a start, not found yet. */
+  readonly #pendingPins: Map<HashKey, number>;
   #undurable: { readonly record: RecordInfo; readonly tokens: Uint32Array }[] = [];
   readonly #notStored = new Set<HashKey>();
   #lastTicket = 0;
@@ -113,6 +118,7 @@ export class DiskTier {
     this.#options = options;
     this.#store = options.store;
     this.#ram = options.ram;
+    this.#pendingPins = new Map(options.pins);
     this.#budget = new WriteBudget(options.writeBudgetBytes, options.store.stats().regionBytes);
     const room = options.store.stats().regionBytes - PAGE_BYTES;
     let blocks = 32;
@@ -314,11 +320,22 @@ export class DiskTier {
 
   // --- what clients ask ---
 
-  /** Bytes that the pin holds; null: nothing of it is stored or queued. */
-  pin(key: HashKey, untilMs: number | null): number | null {
+  /** Bytes that the pin holds, once it is remembered; null: nothing of it is stored or queued. */
+  async pin(key: HashKey, untilMs: number | null): Promise<number | null> {
+    const bytes = this.#pin(key, untilMs);
+    if (bytes !== null) await this.#options.savePins(new Map([...this.#pendingPins, ...this.index.pins]));
+    return bytes;
+  }
+
+  #pin(key: HashKey, untilMs: number | null): number | null {
     if (untilMs === null) {
-      this.#pendingPins.delete(key);
-      return this.index.unpin(key);
+      const wasPending = this.#pendingPins.delete(key);
+      return this.index.unpin(key) ?? (wasPending ? 0 : null);
+    }
+    // Whether it is there is not known yet: what is found is pinned then.
+    if (this.#isRecovering && this.index.find([key]).blocks === 0) {
+      this.#pendingPins.set(key, untilMs);
+      return 0;
     }
     const bytes = this.#pinNow(key, untilMs);
     if (bytes !== null || !(this.#queuedBlocks.has(key) || this.#queuedPoints.has(key))) return bytes;
@@ -529,11 +546,16 @@ export class DiskTier {
     switch (event.t) {
       case 'recovered':
         this.index.add(event.record);
+        this.#budget.recovered(event.record.storedBytes, event.record.createdMs, this.#options.wallNow());
         return;
       case 'recovery-done':
         this.#isRecovering = false;
         this.#quarantined += event.damaged;
         this.#dropOrphans();
+        for (const key of [...this.#pendingPins.keys()]) {
+          this.#pinWritten(key);
+          if (!this.#queuedBlocks.has(key) && !this.#queuedPoints.has(key)) this.#pendingPins.delete(key);
+        }
         this.#reclaimer.recovered();
         this.#onRecovered();
         return;

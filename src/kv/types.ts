@@ -115,8 +115,8 @@ export interface CacheSubscription {
 export interface PromptCache {
   /** Changes nothing. */
   probe(tokens: Uint32Array, scope: string): CacheCover;
-  /** Bytes that the pin holds; untilMs null: unpin. Throws Failure PREFIX_NOT_FOUND when nothing of it is stored. */
-  pin(prefixId: string, untilMs: number | null): number;
+  /** Bytes that the pin holds; untilMs null: unpin. Rejects with Failure PREFIX_NOT_FOUND when nothing of it is stored. */
+  pin(prefixId: string, untilMs: number | null): Promise<number>;
   /** Durable when it resolves; rejects with Failure CACHE_UNAVAILABLE when the disk cannot be written (hidden all the same). */
   purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }>;
   stats(): CacheStats;

@@ -40,7 +40,13 @@ export class WriteBudget {
     return true;
   }
 
-  /** Written without having been asked: by reclaim, as metadata, or before a restart on this day. */
+  /** Found after a start: what an earlier process wrote on this day counts. */
+  recovered(bytes: number, writtenMs: number, nowMs: number): void {
+    this.#turn(nowMs);
+    if (Math.floor(writtenMs / DAY_MS) === this.#day) this.#spentBytes += bytes;
+  }
+
+  /** Written without having been asked: by reclaim, or as metadata. */
   spend(bytes: number, nowMs: number): void {
     this.#turn(nowMs);
     this.#spentBytes += bytes;

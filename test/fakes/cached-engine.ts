@@ -32,6 +32,8 @@ export interface CachedEngineOptions {
   /** The model's, in its identity. */
   readonly weights?: number;
   readonly writeBudgetBytes?: number;
+  /** What an earlier process remembered. */
+  readonly pins?: ReadonlyMap<string, number>;
   /** Payload of a block on the disk; default 1000. */
   readonly blockBytes?: number;
 }
@@ -50,6 +52,8 @@ export class CachedEngine {
   readonly disk: DiskTier | null;
   /** As told to the log; the newest last. */
   readonly problems: string[] = [];
+  /** As remembered last. */
+  savedPins: ReadonlyMap<string, number> = new Map();
   readonly #options: CachedEngineOptions;
   /** Both clocks, ms. */
   nowMs = 1_000_000;
@@ -98,6 +102,10 @@ export class CachedEngine {
       blockPayloadBytes: blockBytes,
       pointPayloadBytes: POINT_BYTES,
       writeBudgetBytes: options.writeBudgetBytes ?? 0,
+      pins: options.pins ?? new Map(),
+      savePins: async (pins) => {
+        this.savedPins = pins;
+      },
       now: () => this.nowMs,
       wallNow: () => this.nowMs,
       onEvent: (event) => this.cache.events.add(event),
@@ -197,7 +205,7 @@ export class CachedEngine {
   restarted(how: 'close' | 'crash', changes: CachedEngineOptions = {}): CachedEngine {
     const { store } = this;
     if (!store) throw new Error('there is no disk to start from');
-    return new CachedEngine({ ...this.#options, disk: store.reopened(how), ...changes });
+    return new CachedEngine({ ...this.#options, disk: store.reopened(how), pins: this.savedPins, ...changes });
   }
 
   /** Places of all sequences so far, in order of admission. */

@@ -84,7 +84,7 @@ export class FakeCache implements PromptCache {
     };
   }
 
-  pin(prefixId: string, untilMs: number | null): number {
+  async pin(prefixId: string, untilMs: number | null): Promise<number> {
     const stored = this.#stored.get(prefixId);
     if (!stored) throw new Failure('PREFIX_NOT_FOUND', 'nothing is stored under this prefix_id');
     if (untilMs === null) this.pins.delete(prefixId);

@@ -52,6 +52,10 @@ const DECODED = 150;
 /** How often a case waits for a machine that was too busy, and how long: until the disk is tried again. */
 const [SLOW_TRIES, SLOW_REST_MS] = [20, 3000];
 
+/** Seeds of prompts that are asked once and never again, away from those of cases. */
+const STRANGERS = 1e8;
+let numStrangers = 0;
+
 const BYPASS = { mode: 'CACHE_MODE_BYPASS' };
 
 export function product(dimensions) {
@@ -223,10 +227,10 @@ class Case {
 
   /** The prompt among eight others: three ask the same, three something new, two give up. */
   async #inCrowd(server) {
-    const other = (index) => tokensOf(135 + index * 25, this.seed * 31 + index + this.counts.answers * 7);
-    const quitters = [server.open(this.prompt, { maxTokens: 200 }), server.open(other(3), { maxTokens: 200 })];
+    const [quits, ...others] = [210, 135, 160, 185].map((length) => tokensOf(length, STRANGERS + ++numStrangers));
+    const quitters = [this.prompt, quits].map((tokens) => server.open(tokens, { maxTokens: 200 }));
     const same = [0, 1, 2, 3].map(() => server.ask(this.prompt));
-    const misses = [0, 1, 2].map((index) => server.ask(other(index), { scope: 'others' }));
+    const misses = others.map((tokens) => server.ask(tokens, { scope: 'others' }));
     await Promise.race([quitters[0].first, same[0]]);
     for (const quitter of quitters) quitter.cancel();
     const [answer, ...twins] = await Promise.all(same);

@@ -461,33 +461,63 @@ test('a purge of one request does not keep the next from being stored', async ()
 test('pins keep a prefix on the disk; a pin of what is only queued comes with it', async () => {
   const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 6 } });
   const prefixId = useOf(await e.ask(prompt('ab'))).prefixId as string;
-  expect(e.cache.pin(prefixId, e.nowMs + 1e9)).toBe(2 * 1000 + 4000 + 2 * 4096);
+  expect(await e.cache.pin(prefixId, e.nowMs + 1e9)).toBe(2 * 1000 + 4000 + 2 * 4096);
   for (const letters of ['cd', 'ef', 'gh', 'ij', 'kl', 'mn', 'op']) await e.ask(prompt(letters));
   expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 0, 256, 'none']);
   expect(e.cache.stats().tiers[2]?.pinnedBlocks).toBe(2);
-  expect(e.cache.pin(prefixId, null)).toBeGreaterThan(0);
-  expect(() => e.cache.pin('00'.repeat(32), 1e12)).toThrow('no such prefix');
-  expect(() => e.cache.pin('nonsense', 1e12)).toThrow('no such prefix');
+  expect(await e.cache.pin(prefixId, null)).toBeGreaterThan(0);
+  await expect(e.cache.pin('00'.repeat(32), 1e12)).rejects.toThrow('no such prefix');
+  await expect(e.cache.pin('nonsense', 1e12)).rejects.toThrow('no such prefix');
 
   (e.store as FakeStore).hangs = true;
   const asked = e.start(prompt('qr'));
   await e.finish([asked]);
-  expect(e.cache.pin(useOf(asked).prefixId as string, e.nowMs + 1e9)).toBeGreaterThan(0);
+  expect(await e.cache.pin(useOf(asked).prefixId as string, e.nowMs + 1e9)).toBeGreaterThan(0);
   (e.store as FakeStore).hangs = false;
   await e.settle();
   expect(e.cache.stats().tiers[2]?.pinnedBlocks).toBe(2);
+});
+
+test('a pin outlives its process, whatever happens to it; one that has run out does not, nor one that was taken back', async () => {
+  const disk = { regionBytes: 16_384, regions: 6 };
+  const old = new CachedEngine({ keptBlocks: 0, disk });
+  const pin = async (letters: string, untilMs: number | null) => {
+    const prefixId = useOf(await old.ask(prompt(letters))).prefixId as string;
+    await old.cache.pin(prefixId, untilMs);
+  };
+  await pin('ab', old.nowMs + 1e9);
+  await pin('x', old.nowMs + 1e9);
+  await pin('x', null);
+  const e = old.restarted('crash');
+  await e.settle();
+  expect(e.cache.stats().tiers[2]?.pinnedBlocks).toBe(2);
+  for (const letters of ['cd', 'ef', 'gh', 'ij', 'kl', 'mn', 'op']) await e.ask(prompt(letters));
+  expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 0, 256, 'none']);
+  e.nowMs += 2e9;
+  const later = e.restarted('close');
+  await later.settle();
+  expect(later.cache.stats().tiers[2]?.pinnedBlocks).toBe(0);
+});
+
+test('what was written on this day before a restart counts in the budget of the day', async () => {
+  const e = new CachedEngine({ writeBudgetBytes: 1_000_000, disk: { regionBytes: 16_384, regions: 6 } });
+  await e.ask(prompt('ab'));
+  const written = e.cache.stats().bytesWrittenToday;
+  expect(written).toBeGreaterThan(0);
+  // The disk knows what records take, to the page; what was asked for is an estimate.
+  expect(e.restarted('crash').cache.stats().bytesWrittenToday).toBeGreaterThan(written * 0.8);
 });
 
 test('a pin of what is queued that would hold too much when it is written is not taken', async () => {
   const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 4 } });
   const store = e.store as FakeStore;
   const pin = (asked: Asked) => e.cache.pin(useOf(asked).prefixId as string, e.nowMs + 1e9);
-  pin(await e.ask(prompt('ab')));
-  pin(await e.ask(prompt('cd')));
+  await pin(await e.ask(prompt('ab')));
+  await pin(await e.ask(prompt('cd')));
   store.hangs = true;
   const last = e.start(prompt('efghij'));
   await e.finish([last]);
-  pin(last);
+  await pin(last);
   store.hangs = false;
   await e.settle();
   expect(hitsOf(await e.ask(prompt('efghij')))[3]).toBe('none');
