@@ -40,7 +40,7 @@
       # Stays loaded when the worker thread that loaded it ends: a signal handler points into it.
       "ldflags": ["-Wl,-z,nodelete"],
       "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api", "kernels_scalar"],
-      "conditions": [["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512"]}]]
+      "conditions": [["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_amx"]}]]
     }
   ],
   "conditions": [
@@ -57,6 +57,13 @@
           "type": "static_library",
           "sources": ["native/kernels/targets/avx512/avx512.cc"],
           "cflags": ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx512vbmi"]
+        },
+        {
+          # The tile instructions are written as assembly: no flag of their own.
+          "target_name": "kernels_amx",
+          "type": "static_library",
+          "sources": ["native/kernels/targets/amx/amx.cc"],
+          "cflags": ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx512vbmi"]
         }
       ]
     }],
@@ -66,7 +73,15 @@
         "type": "executable",
         "sources": ["<!@(node -p \"require('fs').readdirSync('test/native').filter(f=>f.endsWith('.cc')).map(f=>'test/native/'+f).join(' ')\")", "<@(common_sources)"],
         "dependencies": ["kernels_scalar"],
-        "conditions": [["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512"]}]]
+        "conditions": [["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_amx", "kernels_amx_emulated"]}]]
+      }]
+    }],
+    ["tests==1 and target_arch=='x64'", {
+      "targets": [{
+        "target_name": "kernels_amx_emulated",
+        "type": "static_library",
+        "sources": ["test/native/emulated/amx_emulated.cc"],
+        "cflags": ["-mavx2", "-mfma", "-mf16c"]
       }]
     }]
   ]

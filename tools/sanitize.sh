@@ -38,9 +38,11 @@ if [ "$(uname -m)" = x86_64 ]; then
   checks=()
   if grep -q avx512_vnni /proc/cpuinfo; then checks=("${checked[@]}"); fi
   begin native/kernels/targets/avx512/avx512.cc "${avx512[@]}" "${checks[@]}"
+  begin native/kernels/targets/amx/amx.cc "${avx512[@]}" "${checks[@]}"
+  begin test/native/emulated/amx_emulated.cc "${avx2[@]}" "${checked[@]}"
   begin native/kernels/targets/avx2/avx2.cc "${avx2[@]}" "${checked[@]}"
 fi
-for source in $(find native test/native -maxdepth 2 -name '*.cc' ! -path 'native/binding/*' ! -path '*/fuzz/*') \
+for source in $(find native test/native -maxdepth 2 -name '*.cc' ! -path 'native/binding/*' ! -path '*/fuzz/*' ! -path '*/emulated/*') \
               native/kernels/targets/scalar/scalar.cc; do
   begin "$source" "${checked[@]}"
 done

@@ -57,6 +57,9 @@ Result<Loaded> load_for_use(const EngineOptions& options, const std::function<vo
                  "NANDU_TARGET: no kernel target is called '%s'; known are scalar, avx2, avx512, amx",
                  options.target.c_str());
   Workers::set_float_environment();
+  // A set that is wrong on this machine is passed over, unless it was asked for.
+  if (options.target.empty())
+    while (self_test(*kernels) && next_best(*kernels)) kernels = next_best(*kernels);
   if (const char* differs = self_test(*kernels))
     return error(Code::kEngine, "kernel target %s computes %s wrongly on this machine; cap it with NANDU_TARGET",
                  kernels->name, differs);

@@ -6,5 +6,6 @@ namespace nandu {
 
 bool cpu_has_avx2();    // AVX2, FMA, F16C
 bool cpu_has_avx512();  // AVX-512 F, BW, DQ, VL, VNNI and VBMI, and AVX2
+bool cpu_has_amx();     // AMX bf16 tiles, which the operating system lets this process use, and AVX-512
 
 }  // namespace nandu

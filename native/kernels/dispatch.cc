@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include <vector>
@@ -17,6 +19,7 @@ extern const KernelSet kernels_scalar;
 #if defined(__x86_64__)
 extern const KernelSet kernels_avx2;
 extern const KernelSet kernels_avx512;
+extern const KernelSet kernels_amx;
 
 // __builtin_cpu_supports asks the operating system (xgetbv) as well. Not every compiler's knows F16C, whose registers
 // are AVX's.
@@ -30,12 +33,37 @@ bool cpu_has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
 }
+bool cpu_has_amx() {
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of Linux 5.16
+  unsigned a, b, c, d;
+  if (!cpu_has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & kAmxBf16) || !(d & kAmxTile)) return false;
+  // Of the whole process, once; an older kernel and some sandboxes refuse it.
+  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+}
+#endif
+
+KernelSet with_attention(const KernelSet& base, const KernelSet& part) {
+  KernelSet set = base;
+  set.name = part.name;
+  set.runs_here = part.runs_here;
+  set.attn_query_bytes = part.attn_query_bytes;
+  set.attn_block_bytes = part.attn_block_bytes;
+  set.attn_pack_query = part.attn_pack_query;
+  set.attn_pack_block = part.attn_pack_block;
+  set.attn_block = part.attn_block;
+  return set;
+}
+
+#if defined(__x86_64__)
+static const KernelSet amx_set = with_attention(kernels_avx512, kernels_amx);
 #endif
 
 // Best first. A new target adds a folder, a line here and a line in the build.
 static const KernelSet* const kSets[] = {
 #if defined(__x86_64__)
-    // targets/amx comes here.
+    &amx_set,
     &kernels_avx512,
     &kernels_avx2,
 #endif
@@ -48,7 +76,7 @@ const KernelSet* const* kernel_sets(size_t* count) {
   return kSets;
 }
 
-// Every name a cap may have, best first; a build need not hold them all, and AMX is still to come.
+// Every name a cap may have, best first; a build need not hold them all.
 static const char* const kCaps[] = {"amx", "avx512", "avx2", "scalar"};
 
 const KernelSet* choose_kernels(const char* cap) {
@@ -61,6 +89,15 @@ const KernelSet* choose_kernels(const char* cap) {
       if (!strcmp(set->name, name) && set->runs_here()) return set;
   }
   return nullptr;  // the scalar target runs anywhere, so only an unknown cap comes here
+}
+
+const KernelSet* next_best(const KernelSet& set) {
+  bool below = false;
+  for (const KernelSet* other : kSets) {
+    if (below && other->runs_here()) return other;
+    below = below || other == &set;
+  }
+  return nullptr;
 }
 
 // --- self-test

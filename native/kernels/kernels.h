@@ -159,8 +159,13 @@ struct KernelSet {
 
 // Best first; "scalar" last: always there, and the specification.
 const KernelSet* const* kernel_sets(size_t* count);
+// `base` with the functions that `part`, which lacks the others, has: attention in reference mode, its name, where it
+// runs.
+KernelSet with_attention(const KernelSet& base, const KernelSet& part);
 // The best set that runs here, capped by `cap` ("" or null: no cap). nullptr: `cap` names no target.
 const KernelSet* choose_kernels(const char* cap);
+// The best set below `set` that runs here; nullptr: there is none.
+const KernelSet* next_best(const KernelSet& set);
 // Compares a set with scalar on random data, under 5 ms: run once at start on the chosen set. nullptr, or what differs
 // (a set that differs must not be used).
 const char* self_test(const KernelSet& set);

@@ -177,6 +177,8 @@ TEST(a_cap_names_a_target_and_an_unknown_name_gives_none) {
   EXPECT(!strcmp(sets[count - 1]->name, "scalar") && sets[count - 1]->runs_here());
   EXPECT(choose_kernels("scalar") == sets[count - 1]);
   EXPECT(choose_kernels("sse9") == nullptr);
+  EXPECT(next_best(*sets[count - 1]) == nullptr);
+  if (choose_kernels("") != sets[count - 1]) EXPECT(next_best(*choose_kernels(""))->runs_here());
   EXPECT(choose_kernels(nullptr) == choose_kernels("") && choose_kernels("")->runs_here());
   for (size_t i = 0; i < count; i++) {  // the named one, or the best below it
     const KernelSet* const chosen = choose_kernels(sets[i]->name);

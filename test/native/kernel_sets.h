@@ -9,6 +9,14 @@
 
 namespace nandu::test {
 
+#if defined(__x86_64__)
+}  // namespace nandu::test
+namespace nandu {
+extern const KernelSet kernels_avx2, kernels_amx_emulated;
+}
+namespace nandu::test {
+#endif
+
 // Every set this CPU can run except scalar, and scalar itself.
 inline std::vector<const KernelSet*> vector_sets() {
   size_t count;
@@ -16,6 +24,10 @@ inline std::vector<const KernelSet*> vector_sets() {
   std::vector<const KernelSet*> out;
   for (size_t i = 0; i + 1 < count; i++)
     if (sets[i]->runs_here()) out.push_back(sets[i]);
+#if defined(__x86_64__)
+  static const KernelSet emulated = with_attention(kernels_avx2, kernels_amx_emulated);
+  if (emulated.runs_here()) out.push_back(&emulated);
+#endif
   return out;
 }
 inline const KernelSet& scalar_set() {
