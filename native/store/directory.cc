@@ -155,9 +155,11 @@ Status load_secret(const std::string& directory, bool read_only, Hash& secret) {
   const std::string path = directory + "/secret";
   const int fd = ::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0600);
   if (fd < 0) return error(Code::kIo, "%s: %s", path.c_str(), strerror(errno));
-  const bool whole = pread(fd, secret.data(), secret.size(), 0) == static_cast<ssize_t>(secret.size());
+  const ssize_t got = pread(fd, secret.data(), secret.size(), 0);
+  const bool whole = got == static_cast<ssize_t>(secret.size());
   bool made = false;
-  if (!whole && !read_only)
+  // One that cannot be read today may be readable tomorrow; one that is too short never was whole.
+  if (!whole && got >= 0 && !read_only)
     made = fill_random(secret.data(), secret.size()) && ftruncate(fd, 0) == 0 &&
            pwrite(fd, secret.data(), secret.size(), 0) == static_cast<ssize_t>(secret.size()) && fsync(fd) == 0;
   const int why = errno;
@@ -168,19 +170,24 @@ Status load_secret(const std::string& directory, bool read_only, Hash& secret) {
 
 // --- superblock ------------------------------------------------------------------------------------------
 
-// The newest valid copy; none when there is none.
+// The newest valid copy; none when there is none. An error when there may be one that cannot be read.
 Result<std::optional<Superblock>> read_superblock(IoEngine& io, const OpenDirectory& d) {
   std::optional<Superblock> best;
+  int32_t unreadable = 0;
   auto page = std::make_shared<PageBuffer>(kPageBytes);
   for (uint32_t copy = 0; copy < kSuperblockCopies; copy++) {
     const uint64_t at = uint64_t{copy} * kPageBytes;
     if (at + kPageBytes > io.file_bytes(d.superblock_file)) break;
     const int32_t result = transfer(io, IoOp::kRead, d.superblock_file, at, page, kPageBytes);
     if (result == -ETIMEDOUT) return io_error(d.path, "the disk does not answer", result);
-    if (result != 0) continue;
+    if (result != 0) {
+      unreadable = result;
+      continue;
+    }
     const auto found = parse_superblock(page->data);
     if (found && (!best || found->sequence > best->sequence)) best = found;
   }
+  if (!best && unreadable != 0) return io_error(d.path + "/superblock", "cannot be read", unreadable);
   return best;
 }
 
@@ -218,7 +225,8 @@ Result<std::optional<Superblock>> find_superblock(IoEngine& io, const OpenDirect
   if (!read.ok() || read.value() || io.file_bytes(d.data_file) < kPageBytes) return read;
   auto page = std::make_shared<PageBuffer>(kPageBytes);
   const int32_t result = transfer(io, IoOp::kRead, d.data_file, 0, page, kPageBytes);
-  const auto header = result == 0 ? parse_region_header(page->data) : std::nullopt;
+  if (result != 0) return io_error(d.path + "/data", "cannot be read", result);
+  const auto header = parse_region_header(page->data);
   if (!header) return read;
   Superblock made{};
   made.store = header->store, made.region_bytes = header->region_bytes;

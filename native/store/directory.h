@@ -13,7 +13,7 @@ namespace nandu {
 // again, whatever was lost with the end of the process. 2^21 openings fit below 2^53.
 inline constexpr uint64_t kNumbersPerOpening = uint64_t{1} << 32;
 // Superblock, lock, secret, the directory itself, and room for the few small files of the server beside them.
-inline constexpr uint64_t kFixedBytes = 64u << 10;
+inline constexpr uint64_t kFixedBytes = 128u << 10;
 // One open region for each class, one that takes what a reclaim keeps, two clean ones, and something to reclaim.
 inline constexpr uint32_t kRegionsMin = 8;
 

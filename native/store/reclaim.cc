@@ -3,7 +3,8 @@
 // Reclaim: kept records are copied and synced, then the table points at the copies, then the region's slot is
 // erased and synced, then its header gets a new epoch and is synced, and only then the region is free: at every moment
 // a crash finds each kept record in one place at least. Destroy: headers are overwritten, the slots that repeat them
-// erased, both synced.
+// erased, both synced. While a record may lie in two places, in a reclaim or before recovery has seen all, a destroy is
+// answered only when both are overwritten.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -125,6 +126,7 @@ void StoreImpl::reclaim_publish() {
       StoreEvent event{StoreEvent::kMoved};
       event.record = std::move(copy.info);
       emit(std::move(event));
+      r->published.push_back(copy.from);
     } else {
       bury(copy.to);  // destroyed meanwhile
     }
@@ -179,6 +181,7 @@ void StoreImpl::reclaim_free() {
     region.ids = {}, region.entries = {};
     region.slot_due = false;
     r->dropped = true;
+    no_more_copies();
   };
   write_page(directory_.data_file, region_offset(r->region), page, kPageBytes, [this, r, synced](int32_t result) {
     unpin(r->region);
@@ -198,10 +201,13 @@ void StoreImpl::reclaim_end(StoreStatus status) {
       bury(copy.to);
       settle(copy.to.place.region);
     }
+    // Moved for good, and the region stays: what is left in it must not come back when the record is destroyed.
+    for (const Reference& from : r->published) bury(from);
     regions_[r->region].reclaiming = false;
     settle(r->region);
   }
   reclaim_running_ = false;
+  no_more_copies();
   if (!reclaims_.empty()) post([] {});  // the next one begins with the next turn
   answer(StoreEvent::kReclaimed, r->ticket, status, r->region);
 }
@@ -220,6 +226,16 @@ void StoreImpl::forget(uint64_t id) {
 // corrupt could otherwise be found again by the next start, after a purge that did not know of it.
 void StoreImpl::bury(const Reference& r) {
   if (!options_.read_only) dead_.push_back(r);
+}
+
+bool StoreImpl::may_find_copies() const {
+  return recovering_ || (reclaim_running_ && !reclaims_.front()->dropped);
+}
+
+// All copies of what was destroyed meanwhile are in the queue.
+void StoreImpl::no_more_copies() {
+  for (Destroy& d : destroys_)
+    if (d.until == kLater) d.until = dead_ended_ + dead_.size();
 }
 
 void StoreImpl::pump_dead() {

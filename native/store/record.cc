@@ -161,7 +161,10 @@ std::optional<Superblock> parse_superblock(const uint8_t* page) {
 
 std::optional<RegionHeader> parse_region_header(const uint8_t* page) {
   if (!looks_like(kRegionMagic, page) || !crc_matches(page, kPageBytes)) return std::nullopt;
-  return load<RegionHeader>(page);
+  const auto header = load<RegionHeader>(page);
+  // A class is an index; whoever can write a checksum can write any number there.
+  if (static_cast<uint32_t>(header.klass) > static_cast<uint32_t>(RegionClass::kReinserted)) return std::nullopt;
+  return header;
 }
 
 HeaderCheck parse_record_header(const uint8_t* from, size_t available, const Tag& store, const Place& place,

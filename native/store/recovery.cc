@@ -124,6 +124,7 @@ void StoreImpl::recover_walks() {
   if (damaged_pending_ > 0) return;  // the last of them comes here again
   recovering_ = false;
   banned_.clear();
+  no_more_copies();
   answer(StoreEvent::kRecoveryDone, 0, StoreStatus::kOk, damaged_);
 }
 

@@ -246,7 +246,7 @@ void StoreImpl::destroy(uint64_t ticket, std::vector<uint64_t> ids) {
       answer(StoreEvent::kDestroyed, ticket, options_.read_only ? StoreStatus::kReadOnly : write_health_);
       return;
     }
-    destroys_.push_back({ticket, dead_ended_ + dead_.size()});
+    destroys_.push_back({ticket, may_find_copies() ? kLater : dead_ended_ + dead_.size()});
   });
 }
 
@@ -289,7 +289,8 @@ void StoreImpl::start_sync() {
   sync_running_ = true;
   const uint64_t number = ++syncs_begun_;
   for (auto u = undurable_.rbegin(); u != undurable_.rend() && u->covered_by == 0; ++u) u->covered_by = number;
-  const bool flushed = std::exchange(flush_wanted_, false);
+  const bool flushed = flush_wanted_ && retired_ >= flush_at_;
+  if (flushed) flush_wanted_ = false;
   auto waiters = std::exchange(sync_waiters_, {});
   unsynced_bytes_ = 0;
   first_unsynced_ = Clock::now();
@@ -323,7 +324,7 @@ void StoreImpl::sync_ended(int32_t result, const std::vector<std::function<void(
     if (durable > 0 || flushed) answer(StoreEvent::kDurable, 0, StoreStatus::kOk, durable_id_);
     for (const uint32_t region : touched) settle(region);
   }
-  if (result != 0 && flushed) answer(StoreEvent::kDurable, 0, StoreStatus::kOk, durable_id_);
+  if (result != 0 && flushed) answer(StoreEvent::kDurable, 0, StoreStatus::kIoError, durable_id_);
   for (const auto& waiter : waiters) waiter(result == 0);
   if (!sync_waiters_.empty()) start_sync();
 }

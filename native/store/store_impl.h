@@ -110,7 +110,8 @@ struct Reclaim {
     Reference from, to;
   };
   std::vector<Copy> copies;
-  bool dropped = false;  // the region is empty and waits for the last reader
+  std::vector<Reference> published;  // originals of the copies that the table points to
+  bool dropped = false;              // the region is empty and waits for the last reader
 };
 
 class StoreImpl final : public Store {
@@ -196,6 +197,8 @@ class StoreImpl final : public Store {
   void bury(const Reference& r);  // only the latter
   void pump_dead();
   void dead_ended(size_t count, bool failed);
+  bool may_find_copies() const;
+  void no_more_copies();
 
   // recovery.cc
   void recover();
@@ -263,8 +266,9 @@ class StoreImpl final : public Store {
   uint64_t dead_ended_ = 0;     // ever
   bool dead_running_ = false;
   struct Destroy {
-    uint64_t ticket, until;  // when so many are overwritten
+    uint64_t ticket, until;  // when so many are overwritten; kLater: not known yet
   };
+  static constexpr uint64_t kLater = UINT64_MAX;
   std::deque<Destroy> destroys_;
 
   bool recovering_ = true;

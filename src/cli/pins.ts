@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { keyOfPrefixId, prefixIdOf } from '../kv/chain-hash.js';
 import type { HashKey } from '../kv/store.js';
 
@@ -56,6 +56,12 @@ export class PinFile {
         await file.close();
       }
       await rename(`${this.#path}.new`, this.#path);
+      const directory = await open(dirname(this.#path), 'r');
+      try {
+        await directory.sync(); // the name, too
+      } finally {
+        await directory.close();
+      }
     } catch (error) {
       this.#onFailure(error as Error);
     }

@@ -7,6 +7,7 @@
 // Rows are shared at multiples of 128 that a point stands behind. What a request computes is findable from the moment that it
 // is complete, and goes to the disk as soon as a point does.
 
+import { setTimeout as timeout } from 'node:timers/promises';
 import { Failure } from '../base/failures.js';
 import { BLOCK_TOKENS, hittableBlocks } from './block.js';
 import { type ChainHasher, chainOf, keyOfPrefixId } from './chain-hash.js';
@@ -17,7 +18,7 @@ import { Lease, type LeaseRequest } from './lease.js';
 import { type PointMode, pointBoundaries } from './points.js';
 import { selectInRam } from './ram-selection.js';
 import { type Origin, type PointHandle, RamTier } from './ram-tier.js';
-import { findStart, type Start } from './start.js';
+import { findStart, firstRestored, type Start } from './start.js';
 import type { HashKey } from './store.js';
 import type {
   CacheCover,
@@ -71,6 +72,9 @@ const RESTORE_SHARE = 0.05;
 const RESTORE_BASE_MS = 1000;
 const RESTORE_MS_PER_MIB = 5;
 
+/** Purge: how long the weights' digest is waited for, without which the disk is not in use. */
+const ATTACH_PATIENCE_MS = 10_000;
+
 // Events are numbered from the time of the start on, so that a reader of an earlier process, which had fewer a millisecond,
 // is told to begin anew; and a snapshot's events have numbers above 0 before them.
 const EVENTS_A_MS = 1000;
@@ -82,6 +86,10 @@ export class KvCache implements PromptCache {
   #hasher: ChainHasher;
   #disk: DiskTier | null = null;
   #expectsDisk = false;
+  #onAttached: () => void = () => {};
+  readonly #attached = new Promise<void>((resolve) => {
+    this.#onAttached = resolve;
+  });
   /** Who computes (or restores) the block that ends with this hash. */
   readonly #computing = new Map<HashKey, Lease>();
   readonly #leases = new Set<Lease>();
@@ -123,6 +131,7 @@ export class KvCache implements PromptCache {
   attachDisk(disk: DiskTier, hasher: ChainHasher): void {
     this.#disk = disk;
     this.#hasher = hasher;
+    this.#onAttached();
   }
 
   /** For tests, after each of their steps. */
@@ -336,6 +345,11 @@ export class KvCache implements PromptCache {
   }
 
   async purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }> {
+    if (this.#expectsDisk && !this.#disk)
+      await Promise.race([this.#attached, timeout(ATTACH_PATIENCE_MS, undefined, { ref: false })]);
+    if (this.#expectsDisk && !this.#disk) {
+      throw new Failure('CACHE_UNAVAILABLE', 'the disk is not in use yet, so nothing can be purged there; try again');
+    }
     const scopeTag = selector.scope === null ? null : this.#hasher.scopeOf(selector.scope).scopeTag;
     const key = selector.prefixId === null ? null : keyOfPrefixId(selector.prefixId);
     if (selector.prefixId !== null && key === null) return { blocks: 0, bytes: 0 };
@@ -682,9 +696,4 @@ export class KvCache implements PromptCache {
     const inRam = [...this.#ram.blocks()].map(({ key, origin, tier }) => stored(tier, key, origin));
     return [...inRam, ...(this.#disk?.snapshot() ?? [])];
   }
-}
-
-/** The first block that a restore touches; a point that is read back counts as its block. Without a restore: where it starts. */
-function firstRestored({ runs, point, blocks }: Start): number {
-  return runs[0]?.first ?? (point?.t === 'disk' ? blocks - 1 : blocks);
 }

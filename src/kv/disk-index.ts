@@ -11,6 +11,7 @@
 
 import { BLOCK_TOKENS } from './block.js';
 import { BlockTable } from './block-table.js';
+import { BoundedSet } from './bounded-set.js';
 import type { HashKey, RecordInfo, RecordKind } from './store.js';
 import type { MissReason } from './types.js';
 
@@ -20,7 +21,7 @@ const MAX_GHOSTS = 65_536;
 /** Different tags of which copies are shared. */
 const MAX_TAGS = 4096;
 /** A bound for what clients can make us hold. */
-export const MAX_PINS = 1024;
+export const MAX_PINS = 256;
 
 export interface IndexedRecord {
   readonly id: number;
@@ -105,7 +106,13 @@ export class DiskIndex {
   readonly #pins = new Map<HashKey, number>();
   readonly #evicted = new BoundedSet(MAX_GHOSTS);
   readonly #corrupt = new BoundedSet(MAX_GHOSTS);
+  /** Whatever leaves the index, or never entered it, lies on the disk for a while yet. */
+  readonly #onLeft: (id: number, region: number) => void;
   #totals = { segments: 0, points: 0, blocks: 0, segmentBytes: 0, pointBytes: 0, evictedRecords: 0, evictedBlocks: 0 };
+
+  constructor(onLeft: (id: number, region: number) => void = () => {}) {
+    this.#onLeft = onLeft;
+  }
 
   /**
    * A record that is readable. Known already: only its region is taken over. Of two points at one boundary the later
@@ -117,9 +124,12 @@ export class DiskIndex {
       this.moved(record.id, record.region);
       return true;
     }
-    if (!isConsistent(record)) return false;
     const older = record.kind === 'point' ? this.#points.get(record.key) : undefined;
-    if (older && older.id > record.id) return true;
+    const isSuperseded = older !== undefined && older.id > record.id;
+    if (!isConsistent(record) || isSuperseded) {
+      this.#onLeft(record.id, record.region);
+      return isSuperseded;
+    }
     if (older) this.#unlink(older);
     const entry = this.#entryOf(record);
     this.#link(entry);
@@ -399,6 +409,7 @@ export class DiskIndex {
   }
 
   #unlink(entry: Entry): void {
+    this.#onLeft(entry.id, entry.region);
     this.#byId.delete(entry.id);
     this.#bySlot[entry.slot] = null;
     this.#freeSlots.push(entry.slot);
@@ -587,27 +598,5 @@ class MultiMap<V extends object> {
 
   get size(): number {
     return this.#size;
-  }
-}
-
-/** Forgets what was added first when full. */
-class BoundedSet {
-  readonly #keys = new Set<string>();
-
-  constructor(readonly limit: number) {}
-
-  add(key: string): void {
-    this.#keys.delete(key);
-    // A copy: a slice of a long string would keep all of that alive.
-    this.#keys.add(Buffer.from(key, 'latin1').toString('latin1'));
-    if (this.#keys.size > this.limit) this.#keys.delete(this.#keys.values().next().value as string);
-  }
-
-  has(key: string): boolean {
-    return this.#keys.has(key);
-  }
-
-  delete(key: string): void {
-    this.#keys.delete(key);
   }
 }

@@ -8,6 +8,7 @@
 
 import { Failure } from '../base/failures.js';
 import { BLOCK_TOKENS } from './block.js';
+import { BoundedSet } from './bounded-set.js';
 import { DiskIndex, type IndexedRecord, type Selection } from './disk-index.js';
 import { removed, stored } from './event-log.js';
 import { DiskHealth } from './health.js';
@@ -16,7 +17,17 @@ import type { PointHandle, RamTier } from './ram-tier.js';
 import { maxPinnedBytes, Reclaimer } from './reclaim.js';
 import { type RestoreOutcome, Restores } from './restores.js';
 import type { Run } from './start.js';
-import type { HashKey, KvStore, NewRecord, Payload, RecordInfo, StoreEvent, StoreStatus } from './store.js';
+import {
+  type HashKey,
+  type KvStore,
+  type NewRecord,
+  PAGE_BYTES,
+  type Payload,
+  type RecordInfo,
+  type StoreEvent,
+  type StoreStatus,
+  storedBytes,
+} from './store.js';
 import type { CacheEvent, TierStats } from './types.js';
 import { WriteBudget } from './write-budget.js';
 
@@ -71,8 +82,6 @@ interface Write {
 
 // What may wait to be written: beyond it a disk is so slow that keeping RAM for it would cost more than it gives.
 const QUEUED_BYTES_MAX = 256 * 2 ** 20;
-const CRC_CHUNK_BYTES = 65_536;
-const PAGE_BYTES = 4096;
 const NOT_STORED_KEYS = 16_384;
 /** On a full file system no region is reclaimed while there are fewer: the store wants as many to keep what is hit. */
 const RECLAIMED_REGIONS_MIN = 8;
@@ -80,7 +89,9 @@ const RECLAIMED_REGIONS_MIN = 8;
 const PURGE_TIMEOUT_MS = 10_000;
 
 export class DiskTier {
-  readonly index = new DiskIndex();
+  /** Region by id of what left the index and may lie on the disk still: a restart would find it. */
+  readonly #left = new Map<number, number>();
+  readonly index = new DiskIndex((id, region) => this.#left.set(id, region));
   readonly #options: DiskTierOptions;
   readonly #store: KvStore;
   readonly #ram: RamTier;
@@ -99,7 +110,7 @@ export class DiskTier {
   /** Of what is queued or, after a start, not found yet. */
   readonly #pendingPins: Map<HashKey, number>;
   #undurable: { readonly record: RecordInfo; readonly tokens: Uint32Array }[] = [];
-  readonly #notStored = new Set<HashKey>();
+  readonly #notStored = new BoundedSet(NOT_STORED_KEYS);
   #lastTicket = 0;
   #reclaimTicket = 0;
   /** In a row. */
@@ -215,7 +226,7 @@ export class DiskTier {
     const nowMs = this.#options.wallNow();
     const isWritable = this.isReadable && this.#queuedBytes + bytes <= QUEUED_BYTES_MAX;
     if (!isWritable || !this.#budget.admits(chain[0] as HashKey, bytes, nowMs)) {
-      for (const block of chain.slice(from)) this.#rememberNotStored(block);
+      for (const block of chain.slice(from)) this.#notStored.add(block);
       return null;
     }
     for (const write of writes) {
@@ -276,7 +287,7 @@ export class DiskTier {
       this.#undurable.push({ record, tokens: write.tokens });
       this.#pinWritten(record.key);
     } else {
-      for (const key of write.record.blocks) this.#rememberNotStored(key);
+      for (const key of write.record.blocks) this.#notStored.add(key);
       this.#budget.refund(write.bytes);
       this.#pendingPins.delete(write.record.key);
       this.#mayHaveOrphans = true;
@@ -301,14 +312,8 @@ export class DiskTier {
     if (pinned !== 'not-found') this.#pendingPins.delete(key);
   }
 
-  #rememberNotStored(key: HashKey): void {
-    this.#notStored.add(key);
-    if (this.#notStored.size > NOT_STORED_KEYS) this.#notStored.delete(this.#notStored.values().next().value as string);
-  }
-
   // --- restoring ---
 
-  /** See Restores.begin. */
   restore(
     parts: readonly { readonly run: Run; readonly slots: readonly number[] }[],
     point: IndexedRecord | null,
@@ -379,13 +384,16 @@ export class DiskTier {
     const records = this.index.select(selection);
     const found = this.#totalsOf(records);
     for (const record of records) this.#removed(this.index.remove(record.id, 'purged'));
-    const destroyed = this.#destroy(records.map(({ id }) => id));
+    // With it goes what had left the index before, of which nobody knows any more whether it is part of this.
+    const ids = [...this.#left.keys()];
+    const destroyed = this.#destroy(ids);
     const settled = underWay.length === 0 ? Promise.resolve('ok' as const) : this.#whenDoomedAreGone(underWay);
     const statuses = await Promise.race([
       Promise.all([destroyed, settled]),
       timeout(PURGE_TIMEOUT_MS).then((): StoreStatus[] => ['io-error']),
     ]);
-    if (statuses.some((status) => status !== 'ok')) {
+    if (statuses.every((status) => status === 'ok')) for (const id of ids) this.#left.delete(id);
+    else {
       throw unavailable('the disk cannot be written now; what was purged is hidden, and is deleted once it can be');
     }
     return found;
@@ -573,7 +581,7 @@ export class DiskTier {
       }
       case 'lost':
         this.#undurable = this.#undurable.filter(({ record }) => record.id !== event.id);
-        for (const { key } of this.#removed(this.index.remove(event.id, 'evicted'))) this.#rememberNotStored(key);
+        for (const { key } of this.#removed(this.index.remove(event.id, 'evicted'))) this.#notStored.add(key);
         this.#health.failed('write-error', 'the disk lost what it had taken', this.#options.now());
         this.#sweep();
         return;
@@ -591,6 +599,8 @@ export class DiskTier {
         if (event.ticket !== this.#reclaimTicket) return;
         this.#reclaimTicket = 0;
         this.#reclaimer.done(event.status);
+        if (event.status === 'ok')
+          for (const [id, region] of this.#left) if (region === event.region) this.#left.delete(id);
         this.#failedReclaims = event.status === 'ok' ? 0 : this.#failedReclaims + 1;
         if (event.status === 'ok') for (const write of this.#waiting.splice(0)) this.#append(write);
         else if (!this.#canMakeRoom())
@@ -672,12 +682,6 @@ export class DiskTier {
     this.#shownProblem = problem;
     this.#options.onProblem(problem);
   }
-}
-
-/** What a record takes on disk, at least as much as it really does: header pages with checksums and hashes, payload, padding. */
-export function storedBytes(payloadBytes: number, blocks: number): number {
-  const header = 512 + Math.ceil(payloadBytes / CRC_CHUNK_BYTES) * 4 + blocks * 32;
-  return (Math.ceil(header / PAGE_BYTES) + Math.ceil(payloadBytes / PAGE_BYTES)) * PAGE_BYTES;
 }
 
 /** It holds the block that ends with this hash, or lies behind it. */

@@ -120,3 +120,8 @@ function missing(pieces: readonly Piece[], inRam: readonly boolean[], blocks: nu
   }
   return runs;
 }
+
+/** The first block that a restore touches; a point that is read back counts as its block. Without a restore: where it starts. */
+export function firstRestored({ runs, point, blocks }: Start): number {
+  return runs[0]?.first ?? (point?.t === 'disk' ? blocks - 1 : blocks);
+}

@@ -129,3 +129,12 @@ export interface KvStore {
   readonly remark: string;
   close(): Promise<void>;
 }
+
+const CRC_CHUNK_BYTES = 65_536;
+export const PAGE_BYTES = 4096;
+
+/** What a record takes on disk, at least as much as it really does: header pages with checksums and hashes, payload, padding. */
+export function storedBytes(payloadBytes: number, blocks: number): number {
+  const header = 512 + Math.ceil(payloadBytes / CRC_CHUNK_BYTES) * 4 + blocks * 32;
+  return (Math.ceil(header / PAGE_BYTES) + Math.ceil(payloadBytes / PAGE_BYTES)) * PAGE_BYTES;
+}

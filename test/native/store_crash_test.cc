@@ -93,7 +93,9 @@ struct Workload {
           e.dropped_at = now;
         }
       }
-      t.answer(t.reclaim_later(region, keep));
+      // Half of them run on beside what comes next, destroys of what they move included.
+      const uint64_t ticket = t.reclaim_later(region, keep);
+      if (random.below(2)) t.answer(ticket);
     } else if (what < 18 && !records.empty()) {
       std::vector<uint64_t> ids;
       const size_t now = t.disk->now();

@@ -2,8 +2,9 @@
 // what happens when the disk fails. Prompts are letters, a block each (records.ts); the store is fake-store.ts without payloads.
 
 import { expect, test } from 'vitest';
-import { DiskTier, type RestoreOutcome, storedBytes } from '../../../src/kv/disk-tier.js';
+import { DiskTier, type RestoreOutcome } from '../../../src/kv/disk-tier.js';
 import { RamTier } from '../../../src/kv/ram-tier.js';
+import { storedBytes } from '../../../src/kv/store.js';
 import type { CacheEvent } from '../../../src/kv/types.js';
 import { tick } from '../../fakes/cached-engine.js';
 import { FakeStore, type FakeStoreOptions } from '../../fakes/fake-store.js';
