@@ -40,7 +40,6 @@ class FileEngine : public IoEngine {
   Result<uint32_t> add_file(const std::string& path, bool create, bool read_only) override;
   void submit(IoRequest request) override;
   void cancel(uint64_t group) override { queue_.cancel(group); }
-  int32_t allocate(uint32_t file, uint64_t offset, uint64_t bytes) override;
   int32_t truncate(uint32_t file, uint64_t bytes) override;
   uint64_t file_bytes(uint32_t file) const override;
   IoStats stats() const override { return queue_.stats(); }
@@ -76,5 +75,7 @@ std::unique_ptr<FileEngine> open_threads(const IoOptions& options, const FaultPl
                                          bool want_direct, Transfer transfer);
 int32_t transfer_plain(const IoFile& file, const IoQueue::Piece& piece);
 int32_t transfer_mapped(const IoFile& file, const IoQueue::Piece& piece);
+// kSync and kAllocate, which move no data: the same for both.
+int32_t transfer_nothing(const IoFile& file, const IoQueue::Piece& piece);
 
 }  // namespace nandu

@@ -101,10 +101,6 @@ class FaultyEngine : public IoEngine {
     inner_.cancel(group);
   }
 
-  int32_t allocate(uint32_t file, uint64_t offset, uint64_t bytes) override {
-    if (!has_room(file, offset + bytes)) return -ENOSPC;
-    return inner_.allocate(file, offset, bytes);
-  }
   int32_t truncate(uint32_t file, uint64_t bytes) override {
     const int32_t result = inner_.truncate(file, bytes);
     const std::lock_guard lock(mutex_);
@@ -144,6 +140,9 @@ class FaultyEngine : public IoEngine {
   void perform(IoRequest request, uint64_t number) {
     if (request.op == IoOp::kSync) {
       if (hits(plan_.sync_error, kError, number)) return fail(std::move(request), plan_.sync_errno);
+      inner_.submit(std::move(request));
+    } else if (request.op == IoOp::kAllocate) {
+      if (!has_room(request.file, request.offset + request.length)) return fail(std::move(request), ENOSPC);
       inner_.submit(std::move(request));
     } else if (request.op == IoOp::kRead) {
       read(std::move(request), number);

@@ -14,7 +14,8 @@ namespace nandu {
 
 FileEngine::FileEngine(const IoOptions& options, const FaultPlan& plan, bool want_direct, std::function<void()> wake)
     // A window of less than a page would have shares of nothing.
-    : queue_({std::max(options.window_bytes, kIoAlign), plan.short_transfers, plan.seed, std::move(wake)}),
+    : queue_({std::max(options.window_bytes, kIoAlign), plan.short_transfers, plan.seed,
+              wake ? UINT32_MAX : std::max(options.pool_threads, 2u) - 1, std::move(wake)}),
       want_direct_(want_direct) {}
 
 FileEngine::~FileEngine() {
@@ -59,14 +60,6 @@ void FileEngine::submit(IoRequest request) {
   queue_.submit(std::move(request));
 }
 
-int32_t FileEngine::allocate(uint32_t file, uint64_t offset, uint64_t bytes) {
-  const int fd = at(file).fd;
-  int result;
-  do result = fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-  while (result != 0 && errno == EINTR);
-  return result == 0 ? 0 : -errno;
-}
-
 int32_t FileEngine::truncate(uint32_t file, uint64_t bytes) {
   return ftruncate(at(file).fd, static_cast<off_t>(bytes)) == 0 ? 0 : -errno;
 }
@@ -88,7 +81,7 @@ void FileEngine::add_remark(const std::string& text) {
 
 void FileEngine::finish(IoQueue::Piece& piece, int32_t result) {
   IoFile& file = files_[piece.file];
-  if (result == -EINVAL && file.opened_direct && piece.op != IoOp::kSync && piece.attempts == 0) {
+  if (result == -EINVAL && file.opened_direct && moves_data(piece.op) && piece.attempts == 0) {
     // Some file systems accept O_DIRECT at open and refuse the transfer, or want more than kIoAlign.
     give_up_direct(file);
     result = -EAGAIN;

@@ -23,8 +23,13 @@ inline constexpr uint32_t kIoPieceBytes = 1u << 20;
 enum class IoOp : uint8_t {
   kRead,
   kWrite,
-  kSync
-};  // kSync: fdatasync; covers the writes that ended before it was submitted
+  kSync,      // fdatasync; covers the writes that ended before it was submitted
+  kAllocate,  // makes room [offset, offset + length) in the file, blocks really allocated (fallocate); moves no data
+};
+
+inline constexpr bool moves_data(IoOp op) {
+  return op == IoOp::kRead || op == IoOp::kWrite;
+}
 
 // Strict order in front of the device, with reserved shares (kernels-and-io.md 9.4): while a demand class is queued or
 // in flight, prefetch has at most a quarter of the window, guesses nothing, write-back a twentieth (one piece at
@@ -41,6 +46,7 @@ struct IoRequest {
   uint64_t offset = 0;
   uint8_t* data = nullptr;
   uint32_t bytes = 0;
+  uint64_t length = 0;                // of kAllocate
   uint64_t group = 0;                 // for cancel; 0: none
   std::function<void(int32_t)> done;  // 0, or -errno; -ECANCELED after cancel
 };
@@ -64,9 +70,7 @@ class IoEngine {
   virtual void submit(IoRequest request) = 0;
   // Queued requests of the group end with -ECANCELED; those in flight run out.
   virtual void cancel(uint64_t group) = 0;
-  // Makes room [offset, offset + bytes) in the file, blocks really allocated (fallocate). On the caller's thread. 0 or
-  // -errno.
-  virtual int32_t allocate(uint32_t file, uint64_t offset, uint64_t bytes) = 0;
+  // On the caller's thread. 0 or -errno.
   virtual int32_t truncate(uint32_t file, uint64_t bytes) = 0;
   virtual uint64_t file_bytes(uint32_t file) const = 0;
   virtual IoStats stats() const = 0;

@@ -26,8 +26,8 @@ int32_t make_room(int fd, uint64_t end) {
 }  // namespace
 
 int32_t transfer_mapped(const IoFile& file, const IoQueue::Piece& piece) {
-  // Pages written through mappings that are gone again are the file's dirty pages: this is msync, too.
-  if (piece.op == IoOp::kSync) return fdatasync(file.fd) == 0 ? 0 : -errno;
+  // Pages written through mappings that are gone again are the file's dirty pages: fdatasync is msync, too.
+  if (!moves_data(piece.op)) return transfer_nothing(file, piece);
   const bool reads = piece.op == IoOp::kRead;
   if (!reads)
     if (const int32_t result = make_room(file.fd, piece.offset + piece.bytes); result != 0) return result;

@@ -1,6 +1,7 @@
 // Back end of plain system calls: a few threads, one piece each at a time. For kernels and containers without io_uring;
 // mmap.cc runs on the same threads.
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,12 +41,19 @@ class ThreadEngine : public FileEngine {
 
 }  // namespace
 
+int32_t transfer_nothing(const IoFile& file, const IoQueue::Piece& piece) {
+  const int result = piece.op == IoOp::kSync
+                         ? fdatasync(file.fd)
+                         : fallocate(file.fd, 0, static_cast<off_t>(piece.offset), static_cast<off_t>(piece.length));
+  return result == 0 ? 0 : -errno;
+}
+
 int32_t transfer_plain(const IoFile& file, const IoQueue::Piece& piece) {
   const off_t offset = static_cast<off_t>(piece.offset);
   ssize_t result = 0;
   if (piece.op == IoOp::kRead) result = pread(file.fd, piece.data, piece.bytes, offset);
   else if (piece.op == IoOp::kWrite) result = pwrite(file.fd, piece.data, piece.bytes, offset);
-  else result = fdatasync(file.fd);
+  else return transfer_nothing(file, piece);
   return result >= 0 ? static_cast<int32_t>(result) : -errno;
 }
 

@@ -58,9 +58,9 @@ uint64_t monotonic_us() {
 void IoQueue::submit(IoRequest request) {
   NANDU_CHECK(request.done && class_of(request) < kIoClasses);
   NANDU_CHECK(request.offset % kIoAlign == 0 && request.offset < uint64_t{1} << 62);
-  NANDU_CHECK(request.op == IoOp::kSync || (request.bytes > 0 && request.bytes % kIoAlign == 0 &&
-                                            reinterpret_cast<uintptr_t>(request.data) % kIoAlign == 0));
-  if (request.op == IoOp::kSync) request.bytes = 0;
+  NANDU_CHECK(!moves_data(request.op) || (request.bytes > 0 && request.bytes % kIoAlign == 0 &&
+                                          reinterpret_cast<uintptr_t>(request.data) % kIoAlign == 0));
+  if (!moves_data(request.op)) request.bytes = 0;
   auto pending = std::make_shared<Pending>();
   pending->request = std::move(request);
   pending->submitted_us = setup_.now_us();
@@ -171,8 +171,8 @@ uint32_t IoQueue::next_bytes(const Pending& pending) {
 IoQueue::Piece IoQueue::cut(const std::shared_ptr<Pending>& pending) {
   const IoRequest& request = pending->request;
   const uint32_t priority = class_of(request), bytes = next_bytes(*pending);
-  const Piece piece{pending, request.op, request.file, request.offset + pending->cut, request.data + pending->cut,
-                    bytes};
+  const Piece piece{pending, request.op,    request.file, request.offset + pending->cut, request.data + pending->cut,
+                    bytes,   request.length};
   pending->cut += bytes;
   pending->out++;
   stats_.queued_bytes[priority] -= bytes;
@@ -187,6 +187,8 @@ IoQueue::Piece IoQueue::cut(const std::shared_ptr<Pending>& pending) {
 }
 
 bool IoQueue::has_share(uint32_t priority, uint32_t level, uint64_t bytes) const {
+  if (priority == static_cast<uint32_t>(IoClass::kWriteBack) && out_pieces_[priority] >= setup_.most_write_backs)
+    return false;
   bool contended = false;
   for (uint32_t demand = 0; demand < kDemandClasses; demand++)
     contended |= !waiting_[demand].empty() || out_pieces_[demand] > 0;
@@ -232,7 +234,7 @@ void IoQueue::settle(Piece& piece, int32_t result) {
     (request.op == IoOp::kRead ? stats_.read_bytes : stats_.write_bytes)[priority] += moved;
     result = result == 0 ? -EIO : -EAGAIN;
     if (moved == 0 && piece.attempts + 1 >= kMostAttempts) result = -EIO;
-  } else if (result >= 0 && request.op != IoOp::kSync) {
+  } else if (result >= 0 && moves_data(request.op)) {
     (request.op == IoOp::kRead ? stats_.read_bytes : stats_.write_bytes)[priority] += piece.bytes;
   }
   if ((result == -EINTR || result == -EAGAIN) && ++piece.attempts < kMostAttempts) {

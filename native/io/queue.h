@@ -33,7 +33,8 @@ class IoQueue {
     uint32_t file;
     uint64_t offset;
     uint8_t* data;
-    uint32_t bytes;          // 0: a sync
+    uint32_t bytes;          // 0: nothing is moved
+    uint64_t length;         // of kAllocate
     uint32_t attempts = 0;   // in a row that moved nothing
     uint32_t held_back = 0;  // bytes behind `bytes` that a short transfer leaves for the next attempt (the shim's)
   };
@@ -43,6 +44,8 @@ class IoQueue {
     uint32_t window_bytes;
     double short_transfers = 0;  // of the fault shim: share of pieces that are cut short, interrupted or refused once
     uint64_t seed = 0;
+    // Pieces of write-back in flight, where each keeps a thread: one is left to reads, however slow the disk writes.
+    uint32_t most_write_backs = UINT32_MAX;
     // Called, under the queue's lock, when there is work and a thread was told kNothing. Unset: threads wait in take.
     std::function<void()> wake;
     uint64_t (*now_us)() = monotonic_us;

@@ -242,10 +242,14 @@ class UringEngine : public FileEngine {
     const uint32_t slot = free_[--num_free_];
     const uint8_t opcode = piece.op == IoOp::kRead    ? IORING_OP_READ
                            : piece.op == IoOp::kWrite ? IORING_OP_WRITE
-                                                      : IORING_OP_FSYNC;
+                           : piece.op == IoOp::kSync  ? IORING_OP_FSYNC
+                                                      : IORING_OP_FALLOCATE;
     io_uring_sqe& sqe = ring_.next(opcode, at(piece.file).fd, slot);
     if (piece.op == IoOp::kSync) {
       sqe.fsync_flags = IORING_FSYNC_DATASYNC;
+    } else if (piece.op == IoOp::kAllocate) {
+      sqe.off = piece.offset;
+      sqe.addr = piece.length;
     } else {
       sqe.off = piece.offset;
       sqe.addr = reinterpret_cast<uint64_t>(piece.data);

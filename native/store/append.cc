@@ -27,7 +27,7 @@ void StoreImpl::pump_appends() {
   retire();
 }
 
-// Where it will lie. False: wait for the end of recovery, which may find a free region.
+// Where it will lie. False: wait for the end of recovery, which may find a free region, or of growing.
 bool StoreImpl::place(Append& a) {
   const uint64_t bytes = stored_bytes(a.reference.header_bytes, a.info.payload_bytes);
   const auto refuse = [&a](StoreStatus status, const char* text) {
@@ -68,26 +68,46 @@ bool StoreImpl::place(Append& a) {
 int64_t StoreImpl::take_region(RegionClass klass, bool* wait) {
   const size_t growable = space_health_ == StoreStatus::kOk ? directory_.regions_limit - regions_.size() : 0;
   const size_t reserved = klass == RegionClass::kReinserted ? 0 : kRegionsReserved;
-  if (free_.size() + growable > reserved && (!free_.empty() || grow())) {
-    const uint32_t region = free_.front();
-    free_.pop_front();
-    return region;
-  }
   *wait = recovering_;
-  return -1;
+  if (free_.size() + growable <= reserved) return -1;
+  if (free_.empty()) {
+    grow();
+    // Either it is under way, or it has failed at once and the next try is refused.
+    *wait = true;
+    if (!growing_) return take_region(klass, wait);
+    return -1;
+  }
+  const uint32_t region = free_.front();
+  free_.pop_front();
+  return region;
 }
 
-// One region more, in both files. Blocks are really allocated, so that a full disk is met here and not in a write.
-bool StoreImpl::grow() {
+// One region more, in both files. Blocks are really allocated, so that a full disk is met here and not in a write. On
+// the engine's threads: a file system that is frozen keeps whoever asks for room.
+void StoreImpl::grow() {
+  if (growing_) return;
   const auto region = static_cast<uint32_t>(regions_.size());
   struct statvfs fs;
-  int32_t result = 0;
   const uint64_t needed = options_.free_floor + directory_.region_bytes + kSlotBytes;
   if (options_.free_floor > 0 && statvfs(directory_.path.c_str(), &fs) == 0 &&
       uint64_t{fs.f_bavail} * fs.f_frsize < needed)
-    result = -ENOSPC;
-  if (result == 0) result = io_->allocate(directory_.index_file, uint64_t{region} * kSlotBytes, kSlotBytes);
-  if (result == 0) result = io_->allocate(directory_.data_file, region_offset(region), directory_.region_bytes);
+    return grown(-ENOSPC);
+  growing_ = true;
+  const auto allocate = [this](uint32_t file, uint64_t offset, uint64_t length, Then then) {
+    IoRequest request;
+    request.op = IoOp::kAllocate, request.priority = IoClass::kWriteBack, request.file = file;
+    request.offset = offset, request.length = length;
+    submit(std::move(request), std::move(then));
+  };
+  allocate(directory_.index_file, uint64_t{region} * kSlotBytes, kSlotBytes, [this, allocate, region](int32_t result) {
+    if (result != 0) return grown(result);
+    allocate(directory_.data_file, region_offset(region), directory_.region_bytes,
+             [this](int32_t data_result) { grown(data_result); });
+  });
+}
+
+void StoreImpl::grown(int32_t result) {
+  growing_ = false;
   crash_point("region allocated");
   const StoreStatus before = space_health_;
   space_health_ = result == 0 ? StoreStatus::kOk : result == -EROFS ? StoreStatus::kReadOnly : StoreStatus::kNoSpace;
@@ -96,10 +116,9 @@ bool StoreImpl::grow() {
     if (before == StoreStatus::kOk) retry_at_ = Clock::now() + std::chrono::seconds(2);
   }
   report_health();
-  if (result != 0) return false;
+  if (result != 0) return;
+  free_.push_back(static_cast<uint32_t>(regions_.size()));
   regions_.emplace_back().state = RegionState::kFree;
-  free_.push_back(region);
-  return true;
 }
 
 void StoreImpl::open_region(uint32_t number, RegionClass klass, Append& first) {

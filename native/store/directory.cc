@@ -171,7 +171,7 @@ Status load_secret(const std::string& directory, bool read_only, Hash& secret) {
 // --- superblock ------------------------------------------------------------------------------------------
 
 // The newest valid copy; none when there is none. An error when there may be one that cannot be read.
-Result<std::optional<Superblock>> read_superblock(IoEngine& io, const OpenDirectory& d) {
+Result<std::optional<Superblock>> read_superblock(IoEngine& io, const OpenDirectory& d, bool& hangs) {
   std::optional<Superblock> best;
   int32_t unreadable = 0;
   auto page = std::make_shared<PageBuffer>(kPageBytes);
@@ -179,7 +179,8 @@ Result<std::optional<Superblock>> read_superblock(IoEngine& io, const OpenDirect
     const uint64_t at = uint64_t{copy} * kPageBytes;
     if (at + kPageBytes > io.file_bytes(d.superblock_file)) break;
     const int32_t result = transfer(io, IoOp::kRead, d.superblock_file, at, page, kPageBytes);
-    if (result == -ETIMEDOUT) return io_error(d.path, "the disk does not answer", result);
+    hangs = result == -ETIMEDOUT;
+    if (hangs) return io_error(d.path, "the disk does not answer", result);
     if (result != 0) {
       unreadable = result;
       continue;
@@ -192,7 +193,7 @@ Result<std::optional<Superblock>> read_superblock(IoEngine& io, const OpenDirect
 }
 
 // In two halves with a sync between: whatever a crash tears, one half is whole.
-Status write_superblocks(IoEngine& io, OpenDirectory& d) {
+Status write_superblocks(IoEngine& io, OpenDirectory& d, bool& hangs) {
   auto page = std::make_shared<PageBuffer>(kPageBytes);
   write_superblock(d.superblock, page->data);
   int32_t result = 0;
@@ -201,6 +202,7 @@ Status write_superblocks(IoEngine& io, OpenDirectory& d) {
     crash_point("superblock copy written");
     if (result == 0 && copy % 2 == 1) result = transfer(io, IoOp::kSync, d.superblock_file, 0, nullptr, 0);
   }
+  hangs = result == -ETIMEDOUT;
   if (result != 0) return io_error(d.path + "/superblock", "cannot be written", result);
   crash_point("superblock synced");
   return ok();
@@ -220,11 +222,12 @@ Status open_files(const StoreOptions& options, IoEngine& io, OpenDirectory& d) {
 }
 
 // The superblock as it lies there, as region 0 remembers it, or none: then the directory starts empty.
-Result<std::optional<Superblock>> find_superblock(IoEngine& io, const OpenDirectory& d) {
-  auto read = read_superblock(io, d);
+Result<std::optional<Superblock>> find_superblock(IoEngine& io, const OpenDirectory& d, bool& hangs) {
+  auto read = read_superblock(io, d, hangs);
   if (!read.ok() || read.value() || io.file_bytes(d.data_file) < kPageBytes) return read;
   auto page = std::make_shared<PageBuffer>(kPageBytes);
   const int32_t result = transfer(io, IoOp::kRead, d.data_file, 0, page, kPageBytes);
+  hangs = result == -ETIMEDOUT;
   if (result != 0) return io_error(d.path + "/data", "cannot be read", result);
   const auto header = parse_region_header(page->data);
   if (!header) return read;
@@ -270,7 +273,7 @@ uint64_t minimum_quota(uint64_t largest_record) {
   return kFixedBytes + kRegionsMin * (region_bytes_for(0, largest_record) + kSlotBytes);
 }
 
-Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io) {
+Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io, bool& hangs) {
   OpenDirectory d;
   d.path = options.directory;
   const uint64_t wanted_bytes = region_bytes_for(options.max_bytes, options.largest_record);
@@ -292,7 +295,7 @@ Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io) 
   crash_point("secret written");
   if (const Status opened = open_files(options, io, d); !opened.ok()) return opened.error();
 
-  auto found = find_superblock(io, d);
+  auto found = find_superblock(io, d, hangs);
   if (!found.ok()) return found.error();
   bool usable = found.value() && sensible(*found.value());
   const uint64_t old_numbers = usable ? found.value()->numbers_below : 1;
@@ -318,7 +321,7 @@ Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io) 
 
   d.end_number += kNumbersPerOpening;
   d.superblock.numbers_below = d.end_number, d.superblock.sequence++;
-  if (const Status written = write_superblocks(io, d); !written.ok()) return written.error();
+  if (const Status written = write_superblocks(io, d, hangs); !written.ok()) return written.error();
   // What lies beyond the quota goes; what another superblock wrote, entirely (its pages carry another store's tag).
   d.regions_limit = regions_within(options.max_bytes, d.region_bytes);
   const uint64_t keep = usable ? std::min(data_bytes / d.region_bytes, uint64_t{d.regions_limit}) : 0;

@@ -34,7 +34,8 @@ struct OpenDirectory {
   int lock = -1;
 };
 
-// Locks and reads the directory, makes or repairs it where it is ours. See Store::open for the errors.
-Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io);
+// Locks and reads the directory, makes or repairs it where it is ours. See Store::open for the errors. hangs: it gave
+// up on requests that the device still has.
+Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io, bool& hangs);
 
 }  // namespace nandu

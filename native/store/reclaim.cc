@@ -14,8 +14,8 @@
 namespace nandu {
 namespace {
 
-// Headers overwritten with one sync: 1 MiB of buffers.
-constexpr size_t kDeadBatch = 256;
+// A page that still cannot be written when the disk was found well so often is given up: the rest of the disk goes on.
+constexpr uint32_t kDeadTries = 3;
 
 class MemorySink final : public PayloadSink {
  public:
@@ -244,7 +244,7 @@ void StoreImpl::pump_dead() {
     destroys_.pop_front();
   }
   if (dead_running_ || dead_.empty() || recovering_ || paused()) return;
-  const size_t count = std::min(dead_.size(), kDeadBatch);
+  const size_t count = std::min(dead_.size(), dead_batch_);
   std::vector<Reference> here;
   std::vector<uint32_t> slots;
   for (size_t i = 0; i < count; i++) {
@@ -258,25 +258,25 @@ void StoreImpl::pump_dead() {
         std::find(slots.begin(), slots.end(), ref.place.region) == slots.end())
       slots.push_back(ref.place.region);
   }
-  if (here.empty()) return dead_ended(count, false);
+  if (here.empty()) return dead_ended(count, 0);
   dead_running_ = true;
   struct Batch {
     size_t pending;
-    bool failed = false;
+    int32_t result;
     uint64_t sync_failures;
   };
-  const auto batch = std::make_shared<Batch>(Batch{here.size() + slots.size() + 1, false, stats_.sync_failures});
+  const auto batch = std::make_shared<Batch>(Batch{here.size() + slots.size() + 1, 0, stats_.sync_failures});
   const auto ended = [this, batch, count, slots](int32_t result) {
-    if (result != 0) batch->failed = true;
+    if (result != 0) batch->result = result;
     if (--batch->pending > 0) return;
-    if (batch->failed) return dead_ended(count, true);
+    if (batch->result != 0) return dead_ended(count, batch->result);
     sync([this, batch, count, slots](bool synced) {
       crash_point("dead headers synced");
-      if (!synced || stats_.sync_failures != batch->sync_failures) return dead_ended(count, true);
-      if (slots.empty()) return dead_ended(count, false);
+      if (!synced || stats_.sync_failures != batch->sync_failures) return dead_ended(count, -EIO);
+      if (slots.empty()) return dead_ended(count, 0);
       transfer(IoOp::kSync, IoClass::kWriteBack, directory_.index_file, 0, nullptr, 0, 0, [this, count](int32_t r) {
         crash_point("dead slots synced");
-        dead_ended(count, r != 0);
+        dead_ended(count, r);
       });
     });
   };
@@ -301,9 +301,18 @@ void StoreImpl::pump_dead() {
   ended(0);
 }
 
-void StoreImpl::dead_ended(size_t count, bool failed) {
+void StoreImpl::dead_ended(size_t count, int32_t result) {
   dead_running_ = false;
-  if (failed) return write_failed(-EIO, "cannot be overwritten");
+  if (result != 0) {
+    write_failed(result, "cannot be overwritten");
+    // Next time with half of them, down to the one that it is.
+    if (count > 1) dead_batch_ = count / 2;
+    else dead_failures_++;
+    if (count > 1 || dead_failures_ < kDeadTries) return;
+    cannot_promise_ = true;
+  }
+  dead_failures_ = 0;
+  dead_batch_ = std::min(kDeadBatch, dead_batch_ * 2);
   dead_.erase(dead_.begin(), dead_.begin() + static_cast<ptrdiff_t>(count));
   dead_ended_ += count;
   pump_dead();

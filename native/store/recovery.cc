@@ -27,9 +27,10 @@ void StoreImpl::recover() {
   if (options_.read_only) return recover_batch(0);
   // What a killed process had written lies in the page cache only: it must be durable before it is called so. Nor may a
   // slot come back that it had erased, when its region has taken records since.
-  sync([this](bool) {
+  sync([this](bool synced) {
+    found_is_durable_ = synced;
     transfer(IoOp::kSync, IoClass::kPrefetch, directory_.index_file, 0, nullptr, 0, 0, [this](int32_t result) {
-      may_reopen_ = result == 0;
+      may_reopen_ = found_is_durable_ && result == 0;
       recover_batch(0);
     });
   });
@@ -176,7 +177,8 @@ void StoreImpl::walk(uint32_t number, uint32_t page) {
 // All of it was looked at, and nothing of this epoch lies behind next_page.
 void StoreImpl::walked(uint32_t number) {
   Region& region = regions_[number];
-  region.slot_due = true;
+  // A slot is believed: it must not outlive the records that it names.
+  region.slot_due = found_is_durable_;
   int64_t& open = open_[static_cast<uint32_t>(region.klass)];
   const uint64_t left = directory_.region_bytes - uint64_t{region.next_page} * kPageBytes;
   if (region.may_reopen && open < 0 && !options_.read_only &&
@@ -214,6 +216,13 @@ void StoreImpl::adopt(FoundRecord&& found, bool with_entry) {
   emit(std::move(event));
 }
 
+// A region whose header stays as it is takes no part in anything, but a later start may be able to read it: until then
+// no destroy can be promised.
+void StoreImpl::free_damaged_ended(bool freed) {
+  cannot_promise_ = cannot_promise_ || !freed;
+  if (--damaged_pending_ == 0 && walks_.empty() && batches_ended_) recover_walks();
+}
+
 // Nothing in it can be trusted to be of the last epoch. It is made free on disk before recovery ends, so that a header
 // that can be read again tomorrow does not bring back what was purged in between.
 void StoreImpl::free_damaged(uint32_t number) {
@@ -228,12 +237,15 @@ void StoreImpl::free_damaged(uint32_t number) {
   damaged_pending_++;
   write_page(directory_.data_file, region_offset(number), page, kPageBytes,
              [this, number, epoch = header.epoch](int32_t result) {
-               if (result == 0) {
-                 regions_[number].epoch = epoch;
-                 regions_[number].state = RegionState::kFree;
-                 free_.push_back(number);
-               }
-               if (--damaged_pending_ == 0 && walks_.empty() && batches_ended_) recover_walks();
+               if (result != 0) return free_damaged_ended(false);
+               regions_[number].epoch = epoch;
+               sync([this, number](bool synced) {
+                 if (synced) {
+                   regions_[number].state = RegionState::kFree;
+                   free_.push_back(number);
+                 }
+                 free_damaged_ended(synced);
+               });
              });
 }
 

@@ -54,7 +54,12 @@ Bounce BouncePool::take() {
 
 Result<std::unique_ptr<Store>> Store::open(const StoreOptions& options, std::unique_ptr<IoEngine> io,
                                            std::function<void(StoreEvent&&)> on_event) {
-  auto directory = open_directory(options, *io);
+  bool hangs = false;
+  auto directory = open_directory(options, *io, hangs);
+  // Its threads wait for a device that does not answer, maybe for ever: they are left to it, and the server starts
+  // without.
+  static auto* const abandoned = new std::vector<std::unique_ptr<IoEngine>>;
+  if (hangs) abandoned->push_back(std::move(io));
   if (!directory.ok()) return directory.error();
   return std::unique_ptr<Store>(
       new StoreImpl(options, std::move(directory.value()), std::move(io), std::move(on_event)));
@@ -169,6 +174,10 @@ void StoreImpl::transfer(IoOp op, IoClass priority, uint32_t file, uint64_t offs
   IoRequest request;
   request.op = op, request.priority = priority, request.file = file, request.offset = offset;
   request.data = data, request.bytes = bytes, request.group = group;
+  submit(std::move(request), std::move(then));
+}
+
+void StoreImpl::submit(IoRequest request, Then then) {
   // The continuation moves through, so that the buffer it holds comes back on our thread.
   request.done = [this, then = std::move(then)](int32_t result) mutable {
     post([then = std::move(then), result] { then(result); });
@@ -242,9 +251,9 @@ void StoreImpl::destroy(uint64_t ticket, std::vector<uint64_t> ids) {
     }
     for (const auto& read : reads_)
       if (!table_.count(read->id)) end_read(*read, StoreStatus::kNotFound);
-    if (options_.read_only || paused()) {
-      answer(StoreEvent::kDestroyed, ticket, options_.read_only ? StoreStatus::kReadOnly : write_health_);
-      return;
+    if (options_.read_only || paused() || cannot_promise_) {
+      const StoreStatus why = paused() ? write_health_ : StoreStatus::kIoError;
+      return answer(StoreEvent::kDestroyed, ticket, options_.read_only ? StoreStatus::kReadOnly : why);
     }
     destroys_.push_back({ticket, may_find_copies() ? kLater : dead_ended_ + dead_.size()});
   });

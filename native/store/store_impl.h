@@ -143,6 +143,7 @@ class StoreImpl final : public Store {
   void give_up();
   void transfer(IoOp op, IoClass priority, uint32_t file, uint64_t offset, uint8_t* data, uint32_t bytes,
                 uint64_t group, Then then);
+  void submit(IoRequest request, Then then);
   void write_page(uint32_t file, uint64_t offset, const Bounce& page, uint32_t bytes, Then then);
   void sync(std::function<void(bool)> then);  // of `data`, and everything that was written to it before
   void start_sync();
@@ -168,7 +169,8 @@ class StoreImpl final : public Store {
   void retire();
   void finish(Append& append);
   int64_t take_region(RegionClass klass, bool* wait);
-  bool grow();
+  void grow();
+  void grown(int32_t result);
   void open_region(uint32_t region, RegionClass klass, Append& first);
   void seal(uint32_t region);
   void settle(uint32_t region);
@@ -196,7 +198,7 @@ class StoreImpl final : public Store {
   void forget(uint64_t id);       // out of the table, and its header is overwritten
   void bury(const Reference& r);  // only the latter
   void pump_dead();
-  void dead_ended(size_t count, bool failed);
+  void dead_ended(size_t count, int32_t result);
   bool may_find_copies() const;
   void no_more_copies();
 
@@ -212,6 +214,7 @@ class StoreImpl final : public Store {
   void read_again(uint64_t offset, uint8_t* to, uint32_t bytes, uint32_t tries, Then then);
   void adopt(FoundRecord&& found, bool with_entry);
   void free_damaged(uint32_t region);
+  void free_damaged_ended(bool freed);
 
   // Pools first: buffers in the inbox or in the engine go back to them at the end.
   BouncePool read_buffers_, write_buffers_;
@@ -232,6 +235,7 @@ class StoreImpl final : public Store {
   std::unordered_map<uint64_t, Reference> table_;
   std::vector<Region> regions_;
   std::deque<uint32_t> free_;
+  bool growing_ = false;
   uint32_t num_sealed_ = 0, slots_writing_ = 0;
   int64_t open_[4] = {-1, -1, -1, -1};  // by RegionClass
   uint64_t next_number_ = 0;
@@ -265,6 +269,10 @@ class StoreImpl final : public Store {
   std::deque<Reference> dead_;  // headers to overwrite
   uint64_t dead_ended_ = 0;     // ever
   bool dead_running_ = false;
+  // Headers overwritten with one sync, at most 1 MiB of them.
+  static constexpr size_t kDeadBatch = 256;
+  size_t dead_batch_ = kDeadBatch;
+  uint32_t dead_failures_ = 0;  // of one page, in a row
   struct Destroy {
     uint64_t ticket, until;  // when so many are overwritten; kLater: not known yet
   };
@@ -274,6 +282,8 @@ class StoreImpl final : public Store {
   bool recovering_ = true;
   bool aborted_ = false;  // closing: recovery and reclaims stop where they are
   uint64_t damaged_ = 0;
+  bool found_is_durable_ = true;  // what lies there was synced
+  bool cannot_promise_ = false;   // a page that should have gone could not be written
   bool may_reopen_ = false;       // what the index says of erased slots is durable
   uint32_t num_found_ = 0;        // regions in the file at start
   uint32_t damaged_pending_ = 0;  // regions whose header is being made anew

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as timeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { loadAddon, type ModelDescription } from '../addon/load.js';
@@ -23,6 +24,8 @@ type ServeFlags = Readonly<Partial<Record<SettingName, string>>>;
 
 const SIGNAL_EXIT = { SIGINT: 130, SIGTERM: 143 } as const;
 type Signal = keyof typeof SIGNAL_EXIT;
+/** Above the 10 s that the store gives what is queued when it is closed. */
+const CLOSE_PATIENCE_MS = 15_000;
 /** What requests may call the embedded model. */
 const DEFAULT_MODEL_NAME = 'default';
 
@@ -115,7 +118,8 @@ class ServeProcess {
       this.log.info('drained');
     } finally {
       await this.#server.close();
-      await this.#opened?.close();
+      // A device that hangs keeps the store's threads; nobody waits for it longer than the store itself would.
+      await Promise.race([this.#opened?.close(), timeout(CLOSE_PATIENCE_MS, undefined, { ref: false })]);
       process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
     }
   }

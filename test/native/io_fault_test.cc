@@ -91,9 +91,9 @@ TEST(io_faults_do_what_they_are_called) {
     {
       Faulty f(backend, "full-after=8192");  // two pages
       EXPECT(f.write(63, 1, 0xff) == 0 && f.write(64, 2, 0xff) == 0);
-      EXPECT(f.write(66, 1, 0xff) == -ENOSPC && f.io->allocate(f.file, 66 * kPage, kPage) == -ENOSPC);
+      EXPECT(f.write(66, 1, 0xff) == -ENOSPC && allocate(*f.io, f.file, 66 * kPage, kPage) == -ENOSPC);
       EXPECT(f.write(65, 1, 0xfe) == 0);
-      EXPECT(f.io->truncate(f.file, 65 * kPage) == 0 && f.io->allocate(f.file, 65 * kPage, kPage) == 0);
+      EXPECT(f.io->truncate(f.file, 65 * kPage) == 0 && allocate(*f.io, f.file, 65 * kPage, kPage) == 0);
     }
     {
       Faulty f(backend, "hang=1");

@@ -127,5 +127,13 @@ inline int32_t run(IoEngine& io, IoOp op, uint32_t file, uint64_t offset, uint8_
   answers.wait(1);
   return answers.results[0];
 }
+inline int32_t allocate(IoEngine& io, uint32_t file, uint64_t offset, uint64_t length) {
+  Answers answers;
+  IoRequest request = make(IoOp::kAllocate, file, offset, nullptr, 0, answers.expect(0));
+  request.length = length;
+  io.submit(std::move(request));
+  answers.wait(1);
+  return answers.results[0];
+}
 
 }  // namespace nandu::test

@@ -31,7 +31,7 @@ void compare_with_image(IoBackend backend, const std::string& fault, uint64_t se
   const uint32_t file = add(*io, folder.file("a"));
   Pages image(size_t{kFilePages} * kPage), buffer(size_t{kFilePages} * kPage);
   Random random(seed);
-  EXPECT(io->allocate(file, 0, image.bytes) == 0);
+  EXPECT(allocate(*io, file, 0, image.bytes) == 0);
   EXPECT(io->file_bytes(file) == image.bytes);
   for (uint32_t round = 0; round < kRounds; round++) {
     Answers answers;
@@ -182,8 +182,8 @@ TEST(io_reports_errors_once_and_goes_on) {
     EXPECT(run(*io, IoOp::kRead, file, 0, pages.data, 3 * kPage) == 0);
     EXPECT(run(*io, IoOp::kRead, file, 0, pages.data, 4 * kPage) == (backend == IoBackend::kMmap ? 0 : -EIO));
     EXPECT(io->truncate(file, kPage) == 0 && io->file_bytes(file) == kPage);
-    EXPECT(io->allocate(file, 0, uint64_t{1} << 62) != 0);  // no disk is so large
-    EXPECT(mkfifo(folder.file("b").c_str(), 0600) == 0);    // opening it for reading would wait for ever
+    EXPECT(allocate(*io, file, 0, uint64_t{1} << 62) != 0);  // no disk is so large
+    EXPECT(mkfifo(folder.file("b").c_str(), 0600) == 0);     // opening it for reading would wait for ever
     for (const char* odd : {"b", "."}) {
       Result<uint32_t> none = io->add_file(folder.file(odd), false, true);
       EXPECT(!none.ok() && none.error().message == folder.file(odd) + ": not a regular file");

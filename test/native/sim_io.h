@@ -55,7 +55,8 @@ struct SimDisk {
   bool keep_log = false;
   bool frozen = false;       // nothing lands any more: the process is dead, its memory is just not gone yet
   uint64_t most_bytes = 0;   // most pages ever, as bytes
-  uint64_t full_at = ~0ull;  // allocate fails beyond
+  uint64_t full_at = ~0ull;  // kAllocate fails beyond
+  bool hangs_when_growing = false;
   std::function<SimFault(const IoRequest&, const std::string& name)> fault;  // called under the mutex
 
   uint64_t bytes() const {
@@ -162,7 +163,8 @@ class SimIo final : public IoEngine {
     {
       std::lock_guard lock(disk_->mutex);
       q.covers = disk_->log.size();
-      if (disk_->fault) q.fault = disk_->fault(q.request, names_[q.request.file]);
+      if (q.request.op == IoOp::kAllocate) q.fault.hang = disk_->hangs_when_growing;
+      else if (disk_->fault) q.fault = disk_->fault(q.request, names_[q.request.file]);
     }
     {
       std::lock_guard lock(mutex_);
@@ -174,16 +176,6 @@ class SimIo final : public IoEngine {
     std::lock_guard lock(mutex_);
     for (Queued& q : queue_)
       if (group != 0 && q.request.group == group && !q.fault.hang) q.cancelled = true;
-  }
-  int32_t allocate(uint32_t file, uint64_t offset, uint64_t bytes) override {
-    std::lock_guard lock(disk_->mutex);
-    if (disk_->frozen) return -EIO;
-    SimFile& f = disk_->files[names_[file]];
-    const uint64_t pages = (offset + bytes) / kIoAlign;
-    if (pages <= f.pages.size()) return 0;
-    if (disk_->bytes() + (pages - f.pages.size()) * kIoAlign > disk_->full_at) return -ENOSPC;
-    resize(file, pages);
-    return 0;
   }
   int32_t truncate(uint32_t file, uint64_t bytes) override {
     std::lock_guard lock(disk_->mutex);
@@ -220,6 +212,14 @@ class SimIo final : public IoEngine {
     if (q.fault.error) return q.fault.error;
     const std::string& name = names_[r.file];
     SimFile& file = disk_->files[name];
+    if (r.op == IoOp::kAllocate) {
+      if (disk_->frozen) return -EIO;
+      const uint64_t end = (r.offset + r.length) / kIoAlign;
+      if (end <= file.pages.size()) return 0;
+      if (disk_->bytes() + (end - file.pages.size()) * kIoAlign > disk_->full_at) return -ENOSPC;
+      resize(r.file, end);
+      return 0;
+    }
     const uint64_t pages = r.bytes / kIoAlign;
     const uint64_t at = r.offset / kIoAlign;
     if (r.op == IoOp::kSync) {

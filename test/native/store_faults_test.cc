@@ -116,6 +116,9 @@ TEST(store_headers_know_every_flipped_bit) {
   region.store = store, region.epoch = 5, region.region = 3, region.klass = RegionClass::kPoints;
   write_region_header(region, bytes.data());
   each_bit(kPageBytes, 1, [&] { return parse_region_header(bytes.data()).has_value(); });
+  region.klass = static_cast<RegionClass>(200);  // with a checksum that is right
+  write_region_header(region, bytes.data());
+  EXPECT(!parse_region_header(bytes.data()));
   Superblock super{};
   super.store = store, super.region_bytes = 1 << 20;
   write_superblock(super, bytes.data());
@@ -336,6 +339,30 @@ TEST(store_a_full_disk_stops_growth_and_nothing_else) {
   }
   t.wait_for(StoreEvent::kHealth, 2);
   for (uint64_t n = 300; n < 312; n++) EXPECT(t.append(n, 50'000).status == StoreStatus::kOk);
+}
+
+TEST(store_a_file_system_that_keeps_whoever_asks_for_room_keeps_nobody_else) {
+  TestStore t;
+  EXPECT(t.open().ok());
+  const StoreEvent first = t.append(1, 50'000), second = t.append(2, 50'000);
+  EXPECT(first.status == StoreStatus::kOk && second.status == StoreStatus::kOk);
+  {
+    std::lock_guard lock(t.disk->mutex);
+    t.disk->hangs_when_growing = true;
+  }
+  // A point wants a region of its own class.
+  t.append_later(3, 20'000, RecordKind::kPoint);
+  EXPECT(t.read(first.record.id, 1, 50'000) == StoreStatus::kOk);
+  EXPECT(t.destroy({second.record.id}) == StoreStatus::kOk);
+  EXPECT(t.read(first.record.id, 1, 50'000) == StoreStatus::kOk);
+  t.close();
+  {
+    std::lock_guard lock(t.disk->mutex);
+    t.disk->hangs_when_growing = false;
+  }
+  EXPECT(t.open().ok());
+  EXPECT(t.read(first.record.id, 1, 50'000) == StoreStatus::kOk);
+  EXPECT(t.append(4, 20'000, RecordKind::kPoint).status == StoreStatus::kOk);
 }
 
 TEST(store_never_passes_its_quota_whatever_is_pushed_into_it) {

@@ -524,6 +524,40 @@ test('a pin of what is queued that would hold too much when it is written is not
   e.checkIdle();
 });
 
+test('a purge before the disk is in use waits for it, and purges it', async () => {
+  const old = new CachedEngine();
+  await old.ask(prompt('ab'));
+  const e = old.restarted('close', { isAttached: false });
+  const purged = e.cache.purge({ scope: null, prefixId: null, unusedSinceMs: null, dryRun: false });
+  await e.round();
+  e.attach();
+  let isDone = false;
+  void purged.finally(() => {
+    isDone = true;
+  });
+  await e.until(() => isDone);
+  expect((await purged).blocks).toBe(2);
+  expect(hitsOf(await e.ask(prompt('ab')))[3]).toBe('new');
+});
+
+test('what a reclaim has dropped, and not yet freed, a purge takes too', async () => {
+  const e = new CachedEngine({ keptBlocks: 0, disk: { regionBytes: 16_384, regions: 5 } });
+  for (const letters of ['ab', 'cd', 'ef', 'gh', 'ij', 'kl']) await e.ask(prompt(letters));
+  const store = e.store as FakeStore;
+  const isKnown = (id: number) => e.disk?.index.get(id) !== null;
+  store.hangs = true;
+  const running = e.start(prompt('mnopqr'));
+  await e.finish([running]);
+  const purged = e.cache.purge({ scope: null, prefixId: null, unusedSinceMs: null, dryRun: false });
+  store.hangs = false;
+  await e.settle();
+  await purged;
+  const after = e.restarted('crash');
+  await after.settle();
+  expect(after.cache.stats().tiers[2]?.blocks).toBe(0);
+  expect(isKnown(1)).toBe(false);
+});
+
 test('until the disk is attached RAM hits work, and from then on prompts are stored', async () => {
   const e = new CachedEngine({ isAttached: false });
   expect(hitsOf(await e.ask(prompt('ab')))[3]).toBe('recovering');

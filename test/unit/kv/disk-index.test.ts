@@ -66,6 +66,17 @@ describe('find', () => {
     expect(index.get(3)).toBeNull();
   });
 
+  test('whatever leaves, or never enters, is told: it lies on the disk still', () => {
+    const left: [number, number][] = [];
+    const index = new DiskIndex((id, region) => left.push([id, region]));
+    for (const record of [segment(1, 'ab'), segment(2, 'abcd', 2), point(3, 'ab'), point(5, 'ab'), point(4, 'ab')])
+      index.add(record);
+    expect(left.map(([id]) => id)).toEqual([3, 4]); // the later of two points stays, whichever came first
+    index.add({ ...segment(6, 'x'), toToken: 5 });
+    index.remove(1, 'evicted');
+    expect(left.map(([id]) => id)).toEqual([3, 4, 6, 1, 2, 5]);
+  });
+
   test('another identity or scope never matches, the same tokens or not', () => {
     const other = { identity: 'j'.repeat(16) };
     const index = indexOf(segment(1, 'abc', 0, other));
