@@ -71,6 +71,7 @@
       "targets": [{
         "target_name": "nandu_native_test",
         "type": "executable",
+        "defines": ["NANDU_TEST_HOOKS"],
         "sources": ["<!@(node -p \"require('fs').readdirSync('test/native').filter(f=>f.endsWith('.cc')).map(f=>'test/native/'+f).join(' ')\")", "<@(common_sources)"],
         "dependencies": ["kernels_scalar"],
         "conditions": [["target_arch=='x64'", {"dependencies": ["kernels_avx2", "kernels_avx512", "kernels_amx", "kernels_amx_emulated"]}]]

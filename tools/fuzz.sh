@@ -25,7 +25,7 @@ for harness in test/native/fuzz/*_fuzz.cc; do
   name="$(basename "$harness" _fuzz.cc)"
   [ -z "$only" ] || [ "$only" = "$name" ] || continue
   # shellcheck disable=SC2046
-  clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-exceptions \
+  clang++ -std=c++20 -DNANDU_TEST_HOOKS -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-exceptions \
     "$harness" $(sources "$name") -o "$work/$name"
   inputs="${NANDU_FUZZ_KEEP:-$work/inputs}/$name"
   mkdir -p "$inputs"

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=build-asan
 mkdir -p "$out"
-common=(-std=c++20 -O1 -g1 -fno-exceptions -fno-rtti -ffp-contract=off -Wno-missing-field-initializers)
+common=(-std=c++20 -DNANDU_TEST_HOOKS -O1 -g1 -fno-exceptions -fno-rtti -ffp-contract=off -Wno-missing-field-initializers)
 checked=(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 avx2=(-mavx2 -mfma -mf16c)
 avx512=("${avx2[@]}" -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi)

@@ -3,7 +3,7 @@
 //
 //   segment   layer by layer (those that have compressed rows): the main rows of all its blocks, then, for CSA, their
 //   index
-//             rows; no padding. Layers at the front come first, so that a restore can begin with them.
+//             rows; no padding
 //   point     the bytes of Point
 #pragma once
 

@@ -1,7 +1,6 @@
 // A cruel disk: an engine in front of an engine that spoils what a seed picks. For tests, and for operators who
-// rehearse
-// (--kv-fault). Each request has a number, and what happens to it is a function of seed, number and kind of fault only,
-// so a run is repeated by its seed as far as the order of submissions is.
+// rehearse (--kv-fault). Each request has a number, and what happens to it is a function of seed, number and kind of
+// fault only, so a run is repeated by its seed as far as the order of submissions is.
 //
 // Short transfers are not made here but in IoQueue, below the retries that must hide them.
 #include <errno.h>

@@ -31,7 +31,8 @@ const char* const kOurNames[] = {"lock",         "secret",           "superblock
                                  "weights.json", "weights.json.new", "pins.json",  "pins.json.new"};
 
 uint64_t smallest_region() {
-  return store_test_hooks.region_bytes ? store_test_hooks.region_bytes : kRegionBytesMin;
+  const uint64_t of_test = smallest_region_of_test();
+  return of_test ? of_test : kRegionBytesMin;
 }
 
 uint32_t regions_within(uint64_t max_bytes, uint64_t region_bytes) {

@@ -1,5 +1,5 @@
-// The store's directory: who may use it, how large it may become, and the superblock. Runs on the caller's thread while
-// the store is opened; nothing here is used afterwards but the lock, which is held until the store is gone.
+// The store's directory: who may use it, how large it may become, its files, and the superblock. Runs on the caller's
+// thread while the store is opened; the lock is held until the store is gone.
 #pragma once
 
 #include <memory>

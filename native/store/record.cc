@@ -9,7 +9,9 @@
 
 namespace nandu {
 
+#ifdef NANDU_TEST_HOOKS
 StoreTestHooks store_test_hooks;
+#endif
 
 namespace {
 

@@ -161,7 +161,8 @@ HeaderCheck parse_record_header(const uint8_t* from, size_t available, const Tag
 bool parse_slot(const uint8_t* from, const Tag& store, uint32_t region, uint64_t region_bytes, uint64_t& epoch,
                 std::vector<FoundRecord>& found);
 
-// Checks that a test switches off to see that it would be noticed (store_test_hooks.checks_off); always on otherwise.
+// Checks that a test switches off to see that it would be noticed. Only the test binary can: elsewhere they are
+// constants.
 enum StoreCheck : uint32_t {
   kCheckDigest = 1,
   kCheckHeaderCrc = 2,
@@ -174,6 +175,7 @@ enum StoreCheck : uint32_t {
   kCheckSlotErased = 256,  // destroyed records and freed regions leave the index too
   kCheckPins = 512,        // a region is not free while it is being read
 };
+#ifdef NANDU_TEST_HOOKS
 struct StoreTestHooks {
   uint32_t checks_off = 0;
   uint64_t region_bytes = 0;                   // smallest region, instead of 4 MiB
@@ -186,5 +188,17 @@ inline bool checked(StoreCheck check) {
 inline void crash_point(const char* name) {
   if (store_test_hooks.crash_point) store_test_hooks.crash_point(name);
 }
+inline uint64_t smallest_region_of_test() {
+  return store_test_hooks.region_bytes;
+}
+#else
+constexpr bool checked(StoreCheck) {
+  return true;
+}
+inline void crash_point(const char*) {}
+constexpr uint64_t smallest_region_of_test() {
+  return 0;
+}
+#endif
 
 }  // namespace nandu

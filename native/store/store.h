@@ -129,7 +129,8 @@ class Store {
   virtual ~Store() =
       default;  // writes what is queued (10 s at most), syncs, unlocks; commands left end with kCancelled
 
-  // info.id, region and stored_bytes are filled in by the store. kNoSpace at once when no region is to be had.
+  // info.id, region and stored_bytes are filled in by the store. kNoSpace when no region is to be had, once recovery
+  // and growing have said so.
   virtual void append(uint64_t ticket, RecordInfo info, std::unique_ptr<PayloadSource> source) = 0;
   // Checks the header against what the index knows (digest, key, place, epoch) and each 64 KiB chunk that it reads;
   // calls the sink for the wanted ranges (ascending, disjoint), front first. kCorrupt drops the record.
@@ -140,7 +141,9 @@ class Store {
   // Moves `keep` (in this order) to the open region of reinserted records, makes them durable, then frees the region;
   // every other record in it is gone. kNoSpace when the kept ones do not fit what is free.
   virtual void reclaim(uint64_t ticket, uint32_t region, std::vector<uint64_t> keep) = 0;
-  // Makes the records unreadable for ever: their headers are overwritten and synced before the event.
+  // Makes the records unreadable for ever: every copy's header is overwritten and synced before the event, a copy
+  // included that a reclaim is making or that recovery finds later. kIoError: hidden, but a page refuses to be
+  // overwritten.
   virtual void destroy(uint64_t ticket, std::vector<uint64_t> ids) = 0;
   // Syncs now what was written before; answered by kDurable.
   virtual void flush() = 0;
