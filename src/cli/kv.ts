@@ -102,9 +102,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     log.warn({ kv_dir: directory, reason: error.message }, 'the prompt cache has no disk');
     return null;
   }
-  const pins = new PinFile(directory, (error) => {
-    log.warn({ kv_dir: directory, reason: error.message }, 'pinned prefixes are not remembered over a restart');
-  });
+  const pins = new PinFile(directory);
   const disk = new DiskTier({
     store,
     ram: cache.ram,
@@ -112,8 +110,9 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     blockPayloadBytes,
     pointPayloadBytes,
     writeBudgetBytes: config.kvWriteBudget,
-    pins: pins.read(Date.now()),
+    pins: await pins.read(Date.now()),
     savePins: (all) => pins.save(all),
+    onRoom: () => cache.roomMade(),
     now: () => performance.now(),
     wallNow: () => Date.now(),
     onEvent: (event) => cache.events.add(event),
@@ -171,7 +170,7 @@ async function openStore(
 
 async function attach(store: NativeKvStore, disk: DiskTier, wiring: DiskWiring): Promise<void> {
   const { description, modelPath, config, cache } = wiring;
-  const { log } = wiring.listener;
+  const { log, onDiskHealth } = wiring.listener;
   const beganMs = performance.now();
   try {
     const weights = await weightsDigest(modelPath, store.directory);
@@ -189,6 +188,8 @@ async function attach(store: NativeKvStore, disk: DiskTier, wiring: DiskWiring):
     log.info({ digest_ms: Math.round(performance.now() - beganMs) }, 'the prompt cache uses its disk');
   } catch (error) {
     log.error({ err: error }, 'the prompt cache goes without its disk: the model cannot be identified');
+    cache.giveUpDisk('Prompt cache: the disk is not used, because the model file could not be identified.');
+    onDiskHealth(false);
   }
 }
 

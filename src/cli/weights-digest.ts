@@ -2,15 +2,18 @@
 // thread reads and hashes at some 1.5 GB/s; the result is remembered beside the cache, for as long as the file stays the same.
 
 import { createHash } from 'node:crypto';
-import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as timeout } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { writeDurably } from './durable-file.js';
 
 const MEMO_FILE = 'weights.json';
 /** Models that one directory remembers. */
 const MEMO_ENTRIES = 64;
 const READ_BYTES = 4 * 2 ** 20;
+const WRITE_PATIENCE_MS = 2000;
 
 /** All parts of a model file, by the first one's path. */
 export function partsOf(path: string): string[] {
@@ -30,7 +33,7 @@ export async function weightsDigest(path: string, directory: string | null): Pro
   const digest = await inWorker(paths);
   // Replaced while it was read: what was hashed is neither the old file nor the new one.
   if (paths.map(tagOf).join(' ') !== tag) throw new Error(`${path} changed while it was read`);
-  if (directory !== null) writeMemo(join(directory, MEMO_FILE), { ...memo, [tag]: digest });
+  if (directory !== null) await writeMemo(join(directory, MEMO_FILE), { ...memo, [tag]: digest });
   return digest;
 }
 
@@ -49,14 +52,11 @@ function readMemo(file: string): Record<string, string> {
   }
 }
 
-function writeMemo(file: string, memo: Record<string, string>): void {
-  try {
-    const newest = Object.entries(memo).slice(-MEMO_ENTRIES);
-    writeFileSync(`${file}.new`, JSON.stringify(Object.fromEntries(newest)), { mode: 0o600, flush: true });
-    renameSync(`${file}.new`, file);
-  } catch {
-    // A disk that cannot be written costs the next start some seconds.
-  }
+/** Does not wait for a disk that takes its time: what is not written costs the next start some seconds. */
+async function writeMemo(file: string, memo: Record<string, string>): Promise<void> {
+  const newest = Object.entries(memo).slice(-MEMO_ENTRIES);
+  const written = writeDurably(file, JSON.stringify(Object.fromEntries(newest))).catch(() => {});
+  await Promise.race([written, timeout(WRITE_PATIENCE_MS, undefined, { ref: false })]);
 }
 
 function inWorker(paths: readonly string[]): Promise<string> {

@@ -192,6 +192,7 @@ export class NanduEngine implements Engine {
     for (const report of reports) this.#publish(report);
     for (const id of cancelled) this.#fail(id, this.#reasonOfAbort(id));
     this.#publishQueue();
+    this.#scheduler.endTurn();
     if (!this.#closed && this.#rates.isDue(this.#now())) this.#rates.sample(this.#now(), this.#runner.stats());
   }
 

@@ -4,6 +4,7 @@
 // something arrived, ended or changed from prompt to output.
 
 import type { KvCache } from '../kv/cache.js';
+import type { Lease } from '../kv/lease.js';
 import type { CacheCover, CacheUse } from '../kv/types.js';
 import type { Plan, PlanEntry, PlannedSequence, SequenceDefinition } from './plan.js';
 import type { Report } from './reports.js';
@@ -13,7 +14,7 @@ import type { Priority } from './types.js';
 export interface SchedulerLimits {
   /** Sequences that native holds at once, those that it is about to release included. */
   readonly maxRunning: number;
-  /** Requests that may wait beyond those. */
+  /** Requests of a class and those above it that may wait beyond those. */
   readonly maxWaiting: number;
   readonly kvBlocks: number;
   /** Most rows of a step without decoders: enough for the matrix kernels to reach their peak. */
@@ -40,6 +41,8 @@ export class Scheduler {
   readonly #limits: SchedulerLimits;
   readonly #cache: KvCache;
   readonly #waiting: Record<Priority, Sequence[]> = { interactive: [], normal: [], background: [] };
+  /** Forgotten in this turn: what they used is still asked for. */
+  readonly #gone = new Map<number, Lease>();
   /** In order of admission. */
   readonly #running = new Map<number, Sequence>();
   #plan: Plan;
@@ -59,7 +62,7 @@ export class Scheduler {
     const sequence: Sequence = { id: definition.sequence, priority, definition, lease, state: { t: 'waiting' } };
     const queue = this.#waiting[priority];
     queue.push(sequence);
-    if (this.#numDelayed() > this.#limits.maxWaiting) {
+    if (this.#numDelayed(priority) > this.#limits.maxWaiting) {
       queue.pop();
       return { t: 'queue-full' };
     }
@@ -70,7 +73,7 @@ export class Scheduler {
   cancel(id: number): void {
     for (const queue of Object.values(this.#waiting)) {
       const index = queue.findIndex((sequence) => sequence.id === id);
-      if (index >= 0) for (const { lease } of queue.splice(index, 1)) this.#cache.close(lease);
+      if (index >= 0) for (const left of queue.splice(index, 1)) this.#close(left);
     }
     const sequence = this.#running.get(id);
     if (!sequence || sequence.state.t === 'leaving') return;
@@ -126,13 +129,22 @@ export class Scheduler {
 
   /** What the sequence has had of the cache so far; null: it never ran. */
   useOf(id: number): CacheUse | null {
-    return this.#running.get(id)?.lease.use() ?? null;
+    return this.#leaseOf(id)?.use() ?? null;
   }
 
   /** The sequence's request is over: what it hit and missed counts. */
   account(id: number): void {
-    const sequence = this.#running.get(id);
-    if (sequence && sequence.state.t !== 'restoring') this.#cache.account(sequence.lease);
+    const lease = this.#leaseOf(id);
+    if (lease && lease.state !== 'restoring') this.#cache.account(lease);
+  }
+
+  /** What was told of those that went in this turn is not asked for any more. */
+  endTurn(): void {
+    this.#gone.clear();
+  }
+
+  #leaseOf(id: number): Lease | undefined {
+    return this.#running.get(id)?.lease ?? this.#gone.get(id);
   }
 
   /** Admits what may run now. @returns the new plan, or null: the standing one still says what is wanted. */
@@ -184,7 +196,7 @@ export class Scheduler {
     this.#cache.checkIntegrity();
     check(this.#running.size <= maxRunning, 'running sequences stay within maxRunning');
     const preempted = this.#inOrder().filter(isContinued).length;
-    check(this.numWaiting - preempted <= maxWaiting + maxRunning, 'the queue is bounded');
+    check(this.numWaiting - preempted <= CLASSES.length * (maxWaiting + maxRunning), 'the queue is bounded');
     for (const priority of CLASSES) {
       const queue = this.#waiting[priority];
       check(
@@ -205,11 +217,16 @@ export class Scheduler {
     }
   }
 
-  /** Waiting requests beyond those that run next: at once, or as soon as native has released what is leaving. */
-  #numDelayed(): number {
+  /**
+   * Waiting requests of this class and those above it, beyond those that run next: at once, or as soon as native has
+   * released what is leaving. What waits below keeps nobody out, since it would be preempted itself.
+   */
+  #numDelayed(priority: Priority): number {
+    const counts = (sequence: Sequence): boolean =>
+      !isContinued(sequence) && CLASSES.indexOf(sequence.priority) <= CLASSES.indexOf(priority);
     // One that waits for another's prefix holds no place, but there is one for it: it is not what makes the queue long.
-    const fresh = this.#inOrder().filter((sequence) => !isContinued(sequence)).length;
-    const admissible = this.#admissible(() => true).filter((sequence) => !isContinued(sequence)).length;
+    const fresh = this.#inOrder().filter(counts).length;
+    const admissible = this.#admissible(() => true).filter(counts).length;
     return fresh - admissible - (this.#running.size - this.numRunning);
   }
 
@@ -269,7 +286,8 @@ export class Scheduler {
 
   /**
    * Makes room for whoever waits in a higher class: of the lowest class the youngest go, whose answers others wait for
-   * shortest. They come back by themselves, from the points that they leave. Nobody goes in vain: not before enough do.
+   * shortest. They come back by themselves, from the points that they leave. Nobody goes before it looks as if enough can;
+   * slots that they share with those who stay are counted all the same.
    */
   #preempt(): void {
     const staying = [...this.#running.values()].filter(({ state }) => !leaves(state));
@@ -280,7 +298,10 @@ export class Scheduler {
     for (const { priority, lease } of this.#inOrder()) {
       if (this.#cache.isBlocked(lease)) continue;
       const lower = CLASSES.slice(CLASSES.indexOf(priority) + 1).reverse();
-      const candidates = lower.flatMap((of) => staying.filter((s) => s.priority === of && this.#mayLeave(s)).reverse());
+      const candidates = lower.flatMap((of) => {
+        const those = staying.filter((sequence) => sequence.priority === of && this.#mayLeave(sequence));
+        return those.sort((a, b) => b.id - a.id);
+      });
       if (candidates.length === 0) return;
       const wanted = this.#cache.slotsWanted(lease);
       const leaving: Sequence[] = [];
@@ -327,8 +348,14 @@ export class Scheduler {
   }
 
   #forget(sequence: Sequence): void {
-    this.#cache.close(sequence.lease);
+    this.#close(sequence);
     this.#running.delete(sequence.id);
+  }
+
+  #close({ id, lease }: Sequence): void {
+    // One that never ran has used nothing.
+    if (lease.state !== 'open' || lease.earlier !== null) this.#gone.set(id, lease);
+    this.#cache.close(lease);
   }
 
   #entries(): { stepTokens: number; entries: PlanEntry[] } {

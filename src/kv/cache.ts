@@ -10,6 +10,7 @@
 import { setTimeout as timeout } from 'node:timers/promises';
 import { Failure } from '../base/failures.js';
 import { BLOCK_TOKENS, hittableBlocks } from './block.js';
+import { CacheCounts } from './cache-counts.js';
 import { type ChainHasher, chainOf, keyOfPrefixId } from './chain-hash.js';
 import type { IndexedRecord } from './disk-index.js';
 import type { DiskTier } from './disk-tier.js';
@@ -86,6 +87,7 @@ export class KvCache implements PromptCache {
   #hasher: ChainHasher;
   #disk: DiskTier | null = null;
   #expectsDisk = false;
+  #diskProblem = '';
   #onAttached: () => void = () => {};
   readonly #attached = new Promise<void>((resolve) => {
     this.#onAttached = resolve;
@@ -93,9 +95,7 @@ export class KvCache implements PromptCache {
   /** Who computes (or restores) the block that ends with this hash. */
   readonly #computing = new Map<HashKey, Lease>();
   readonly #leases = new Set<Lease>();
-  readonly #tierHits: Record<CacheTier, number> = { live: 0, memory: 0, disk: 0 };
-  readonly #misses = new Map<MissReason, { requests: number; tokens: number }>();
-  #missTokens = 0;
+  readonly #counts = new CacheCounts();
 
   constructor(options: KvCacheOptions) {
     this.#options = options;
@@ -126,11 +126,25 @@ export class KvCache implements PromptCache {
 
   /**
    * The disk is there: from now on requests find what is on it. `hasher` is rooted in the model's whole identity; what lies
-   * in RAM under the provisional one is not found any more and ages out.
+   * in RAM under the provisional one is forgotten.
    */
   attachDisk(disk: DiskTier, hasher: ChainHasher): void {
     this.#disk = disk;
     this.#hasher = hasher;
+    // Nobody finds them any more, and no purge would.
+    for (const lease of this.#leases) this.#disown(lease);
+    this.#ram.forget(
+      [...this.#ram.blocks()].map(({ key }) => key),
+      [...this.#ram.points()].map(({ handle }) => handle),
+    );
+    this.#onAttached();
+    void disk.recovered.then(() => this.#events.announce());
+  }
+
+  /** There is a disk, and it cannot be used; `problem` says so in a sentence. */
+  giveUpDisk(problem: string): void {
+    this.#expectsDisk = false;
+    this.#diskProblem = problem;
     this.#onAttached();
   }
 
@@ -299,32 +313,37 @@ export class KvCache implements PromptCache {
     if (wasAdmitted) this.#options.onChange();
   }
 
-  /** Whether what it computed can be found again after it has left its slots. */
+  /** Whether what it computed is found again after it has left its slots, and it has come further since it did so last. */
   canSpill(lease: Lease): boolean {
-    return lease.keeps && lease.hasher === this.#hasher && this.#disk?.isWritable === true;
+    const isStored = lease.keeps && lease.hasher === this.#hasher && !lease.wasRefused && !lease.avoidsDisk;
+    // Without points it would have to compute whole windows again.
+    if (!isStored || this.#options.mode === 'replay' || this.#disk?.isWritable !== true) return false;
+    return lease.earlier === null || lease.hasOutput || lease.promptDone > lease.doneBefore;
+  }
+
+  /** Slots that others held have come free. */
+  roomMade(): void {
+    this.#options.onChange();
   }
 
   /** Ends a lease whose request will go on later. @returns the one for then: its prompt ends with what was generated. */
   suspend(lease: Lease): Lease {
-    const { request, keeps, avoidsDisk } = lease;
+    const { request, keeps } = lease;
     const total = lease.promptTokens + (lease.choices[0]?.output.length ?? 0);
     const promptTokens = lease.tokensOf(0, 0, total);
     if (lease.earlier === null) this.account(lease);
     const earlier = lease.use();
+    const doneBefore = lease.hasOutput ? total : lease.promptDone;
     this.close(lease);
-    const next = this.open({ ...request, promptTokens });
-    return Object.assign(next, { keeps, avoidsDisk, earlier });
+    const next = Object.assign(this.open({ ...request, promptTokens }), { keeps, earlier, doneBefore });
+    this.#leases.add(next); // a purge concerns it though it waits
+    return next;
   }
 
   /** Counted once a request is over, or leaves for the first time. */
   account(lease: Lease): void {
     if (lease.earlier !== null) return;
-    const { hits, miss, promptTokens } = lease;
-    for (const tier of ['live', 'memory', 'disk'] as const) this.#tierHits[tier] += hits[tier];
-    const missed = promptTokens - hits.live - hits.memory - hits.disk;
-    this.#missTokens += missed;
-    const of = this.#misses.get(miss.reason) ?? { requests: 0, tokens: 0 };
-    this.#misses.set(miss.reason, { requests: of.requests + 1, tokens: of.tokens + missed });
+    this.#counts.add(lease.hits, lease.miss, lease.promptTokens);
   }
 
   // --- what clients ask ---
@@ -336,6 +355,8 @@ export class KvCache implements PromptCache {
 
   async pin(prefixId: string, untilMs: number | null): Promise<number> {
     const key = keyOfPrefixId(prefixId);
+    if (this.#expectsDisk && !this.#disk)
+      await Promise.race([this.#attached, timeout(ATTACH_PATIENCE_MS, undefined, { ref: false })]);
     const bytes = key === null ? null : ((await this.#disk?.pin(key, untilMs)) ?? null);
     if (bytes === null) {
       const facts = { resource: { type: 'prefix', name: prefixId } };
@@ -347,7 +368,7 @@ export class KvCache implements PromptCache {
   async purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }> {
     if (this.#expectsDisk && !this.#disk)
       await Promise.race([this.#attached, timeout(ATTACH_PATIENCE_MS, undefined, { ref: false })]);
-    if (this.#expectsDisk && !this.#disk) {
+    if ((this.#expectsDisk || this.#diskProblem !== '') && !this.#disk) {
       throw new Failure('CACHE_UNAVAILABLE', 'the disk is not in use yet, so nothing can be purged there; try again');
     }
     const scopeTag = selector.scope === null ? null : this.#hasher.scopeOf(selector.scope).scopeTag;
@@ -365,7 +386,8 @@ export class KvCache implements PromptCache {
     // What runs now must not bring back what was purged.
     for (const lease of this.#leases) {
       const isScope = scopeTag === null || lease.keys.scopeTag === scopeTag;
-      const isPrefix = key === null || lease.choices.some(({ chain }) => chain.includes(key));
+      const chains = [lease.chain, ...lease.choices.map(({ chain }) => chain)];
+      const isPrefix = key === null || chains.some((chain) => chain.includes(key));
       if (isScope && isPrefix && selector.unusedSinceMs === null) this.#disown(lease);
     }
     this.#ram.forget(inRam.keys, inRam.points.keys());
@@ -374,43 +396,9 @@ export class KvCache implements PromptCache {
   }
 
   stats(): CacheStats {
-    const ram = this.#ram.stats;
-    const { blockBytes, keptBytesMax, numSlots } = this.#options;
     const disk = this.#disk?.stats() ?? null;
-    const none = { pinnedBlocks: 0, bytesRead: 0, bytesWritten: 0 };
-    return {
-      tiers: [
-        {
-          tier: 'live',
-          bytesUsed: ram.heldBlocks * blockBytes,
-          bytesLimit: numSlots * blockBytes,
-          blocks: ram.heldBlocks,
-          hitTokens: this.#tierHits.live,
-          evictions: 0,
-          ...none,
-        },
-        {
-          tier: 'memory',
-          bytesUsed: ram.keptBytes,
-          bytesLimit: keptBytesMax,
-          blocks: ram.keptBlocks,
-          hitTokens: this.#tierHits.memory,
-          evictions: ram.evictions,
-          ...none,
-        },
-        ...(disk ? [{ ...disk.tier, hitTokens: this.#tierHits.disk }] : []),
-      ],
-      hitTokens: this.#tierHits.live + this.#tierHits.memory + this.#tierHits.disk,
-      missTokens: this.#missTokens,
-      misses: this.#misses,
-      bytesWrittenToday: disk?.bytesWrittenToday ?? 0,
-      dailyWriteBudgetBytes: disk?.dailyWriteBudgetBytes ?? 0,
-      quarantinedBlocks: disk?.quarantined ?? 0,
-      ioQueueDepth: disk?.ioQueued ?? 0,
-      readLatencyP99Ms: disk?.readP99Ms ?? 0,
-      recovering: disk?.recovering ?? this.#expectsDisk,
-      diskProblem: disk?.problem ?? '',
-    };
+    const noDisk = { recovering: this.#expectsDisk, problem: this.#diskProblem };
+    return this.#counts.stats(this.#ram.stats, this.#options, disk ?? noDisk);
   }
 
   watch(
@@ -593,7 +581,6 @@ export class KvCache implements PromptCache {
         lease.avoidsDisk = !outcome.mayTryAgain;
         lease.hits = NO_HITS;
         this.#giveBack(lease);
-        this.#leases.delete(lease);
         lease.state = 'open';
       }
       this.#options.onChange();
@@ -661,7 +648,10 @@ export class KvCache implements PromptCache {
       tokens: lease.tokensOf(choice, 0, blocks * BLOCK_TOKENS),
       point,
     });
-    if (queued === null) return;
+    if (queued === null) {
+      lease.wasRefused = true;
+      return;
+    }
     lease.writeTokens += queued;
     this.#deepen(lease, chain[blocks - 1] as HashKey, blocks * BLOCK_TOKENS);
   }

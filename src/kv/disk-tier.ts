@@ -10,11 +10,12 @@ import { Failure } from '../base/failures.js';
 import { BLOCK_TOKENS } from './block.js';
 import { BoundedSet } from './bounded-set.js';
 import { DiskIndex, type IndexedRecord, type Selection } from './disk-index.js';
+import { DiskPins, type Pins } from './disk-pins.js';
 import { removed, stored } from './event-log.js';
 import { DiskHealth } from './health.js';
 import { segmentsFor } from './points.js';
 import type { PointHandle, RamTier } from './ram-tier.js';
-import { maxPinnedBytes, Reclaimer } from './reclaim.js';
+import { Reclaimer } from './reclaim.js';
 import { type RestoreOutcome, Restores } from './restores.js';
 import type { Run } from './start.js';
 import {
@@ -41,10 +42,10 @@ export interface DiskTierOptions {
   readonly pointPayloadBytes: number;
   /** A day; 0: no limit. */
   readonly writeBudgetBytes: number;
-  /** Of an earlier process: until when (wall clock, ms), by the block at the end. */
-  readonly pins: ReadonlyMap<HashKey, number>;
-  /** Remembers them for the next process; resolves when that is done, or has failed. */
-  readonly savePins: (pins: ReadonlyMap<HashKey, number>) => Promise<void>;
+  readonly pins: Pins;
+  readonly savePins: (pins: Pins) => Promise<void>;
+  /** Slots that writes held have come free. */
+  readonly onRoom: () => void;
   readonly now: () => number;
   readonly wallNow: () => number;
   readonly onEvent: (event: CacheEvent) => void;
@@ -106,9 +107,9 @@ export class DiskTier {
   readonly #queuedPoints = new Set<HashKey>();
   #queuedBytes = 0;
   readonly #restores: Restores;
+  readonly #onWriteEnd: (() => void)[] = [];
   readonly #destroys = new Map<number, (status: StoreStatus) => void>();
-  /** Of what is queued or, after a start, not found yet. */
-  readonly #pendingPins: Map<HashKey, number>;
+  readonly #pins: DiskPins;
   #undurable: { readonly record: RecordInfo; readonly tokens: Uint32Array }[] = [];
   readonly #notStored = new BoundedSet(NOT_STORED_KEYS);
   #lastTicket = 0;
@@ -129,7 +130,8 @@ export class DiskTier {
     this.#options = options;
     this.#store = options.store;
     this.#ram = options.ram;
-    this.#pendingPins = new Map(options.pins);
+    const { store, wallNow, pins, savePins: save } = options;
+    this.#pins = new DiskPins({ index: this.index, store, wallNow, pins, save });
     this.#budget = new WriteBudget(options.writeBudgetBytes, options.store.stats().regionBytes);
     const room = options.store.stats().regionBytes - PAGE_BYTES;
     let blocks = 32;
@@ -162,6 +164,11 @@ export class DiskTier {
   /** Whether what is given to it now has a chance to be stored. */
   get isWritable(): boolean {
     return this.isReadable && this.#health.canWrite;
+  }
+
+  /** Resolves once all that lies there is in the index. */
+  get recovered(): Promise<void> {
+    return this.#recovered;
   }
 
   get problem(): string {
@@ -229,6 +236,7 @@ export class DiskTier {
       for (const block of chain.slice(from)) this.#notStored.add(block);
       return null;
     }
+    this.#health.mayUse(this.#options.now()); // after a pause a write tells as well as a read
     for (const write of writes) {
       this.#hold(write);
       this.#append(write);
@@ -277,19 +285,23 @@ export class DiskTier {
 
   #ended(write: Write, status: StoreStatus, record: RecordInfo | null): void {
     this.#release(write);
+    this.#options.onRoom();
+    for (const ended of this.#onWriteEnd.splice(0)) ended();
     if (write.onEnd) queueMicrotask(write.onEnd);
     if (status === 'ok' && record) {
       if (write.isDoomed) {
-        this.#destroy([record.id]);
+        this.#left.set(record.id, record.region); // the purge that waits for it destroys it
+        this.#pins.dropped(record.key);
         return;
       }
       this.index.add(record);
       this.#undurable.push({ record, tokens: write.tokens });
-      this.#pinWritten(record.key);
+      this.#pins.written(record.key);
+      this.#health.succeeded();
     } else {
       for (const key of write.record.blocks) this.#notStored.add(key);
       this.#budget.refund(write.bytes);
-      this.#pendingPins.delete(write.record.key);
+      this.#pins.dropped(write.record.key);
       this.#mayHaveOrphans = true;
       if (status === 'io-error') this.#health.failed('write-error', '', this.#options.now());
     }
@@ -301,15 +313,6 @@ export class DiskTier {
     if (!this.#mayHaveOrphans || this.#isRecovering || this.#writes.size > 0 || this.#waiting.length > 0) return;
     this.#dropOrphans();
     this.#mayHaveOrphans = false;
-  }
-
-  /** The pin was taken while it was queued: with other pins there may be no room for it any more, and nobody to tell. */
-  #pinWritten(key: HashKey): void {
-    const until = this.#pendingPins.get(key);
-    if (until === undefined) return;
-    const { wallNow } = this.#options;
-    const pinned = this.index.pin(key, until, wallNow(), maxPinnedBytes(this.#store.stats()));
-    if (pinned !== 'not-found') this.#pendingPins.delete(key);
   }
 
   // --- restoring ---
@@ -325,37 +328,12 @@ export class DiskTier {
 
   // --- what clients ask ---
 
-  /** Bytes that the pin holds, once it is remembered; null: nothing of it is stored or queued. */
-  async pin(key: HashKey, untilMs: number | null): Promise<number | null> {
-    const bytes = this.#pin(key, untilMs);
-    if (bytes !== null) await this.#options.savePins(new Map([...this.#pendingPins, ...this.index.pins]));
-    return bytes;
-  }
-
-  #pin(key: HashKey, untilMs: number | null): number | null {
-    if (untilMs === null) {
-      const wasPending = this.#pendingPins.delete(key);
-      return this.index.unpin(key) ?? (wasPending ? 0 : null);
-    }
-    // Whether it is there is not known yet: what is found is pinned then.
-    if (this.#isRecovering && this.index.find([key]).blocks === 0) {
-      this.#pendingPins.set(key, untilMs);
-      return 0;
-    }
-    const bytes = this.#pinNow(key, untilMs);
-    if (bytes !== null || !(this.#queuedBlocks.has(key) || this.#queuedPoints.has(key))) return bytes;
-    this.#pendingPins.set(key, untilMs);
-    return [...this.#writes.values()]
-      .filter(({ chain }) => chain.includes(key))
+  /** See DiskPins.pin. */
+  pin(key: HashKey, untilMs: number | null): Promise<number | null> {
+    const queuedBytes = [...this.#writes.values(), ...this.#waiting]
+      .filter(({ chain, isDoomed }) => !isDoomed && chain.includes(key))
       .reduce((sum, write) => sum + write.bytes, 0);
-  }
-
-  #pinNow(key: HashKey, untilMs: number): number | null {
-    const most = maxPinnedBytes(this.#store.stats());
-    const bytes = this.index.pin(key, untilMs, this.#options.wallNow(), most);
-    if (bytes === 'full')
-      throw new Failure('CACHE_UNAVAILABLE', 'pins may hold half of the cache together; it is held');
-    return bytes === 'not-found' ? null : bytes;
+    return this.#pins.pin(key, untilMs, queuedBytes, this.#isRecovering);
   }
 
   select(selection: Selection): { blocks: number; bytes: number; keys: HashKey[] } {
@@ -385,18 +363,9 @@ export class DiskTier {
     const found = this.#totalsOf(records);
     for (const record of records) this.#removed(this.index.remove(record.id, 'purged'));
     // With it goes what had left the index before, of which nobody knows any more whether it is part of this.
-    const ids = [...this.#left.keys()];
-    const destroyed = this.#destroy(ids);
-    const settled = underWay.length === 0 ? Promise.resolve('ok' as const) : this.#whenDoomedAreGone(underWay);
-    const statuses = await Promise.race([
-      Promise.all([destroyed, settled]),
-      timeout(PURGE_TIMEOUT_MS).then((): StoreStatus[] => ['io-error']),
-    ]);
-    if (statuses.every((status) => status === 'ok')) for (const id of ids) this.#left.delete(id);
-    else {
-      throw unavailable('the disk cannot be written now; what was purged is hidden, and is deleted once it can be');
-    }
-    return found;
+    const isDone = await Promise.race([this.#destroyLeft(underWay), timeout(PURGE_TIMEOUT_MS).then(() => false)]);
+    if (isDone) return found;
+    throw unavailable('the disk cannot be written now; what was purged is hidden, and is deleted once it can be');
   }
 
   /**
@@ -453,6 +422,7 @@ export class DiskTier {
       });
     } finally {
       for (const slot of slots) this.#ram.release(slot);
+      this.#options.onRoom();
     }
   }
 
@@ -464,24 +434,28 @@ export class DiskTier {
     });
   }
 
-  #destroy(ids: readonly number[]): Promise<StoreStatus> {
-    if (ids.length === 0) return Promise.resolve('ok');
+  /** All that left the index, and then, once these have ended, what became of them. */
+  async #destroyLeft(underWay: readonly Write[]): Promise<boolean> {
+    if (this.#left.size > 0 && !(await this.#destroy())) return false;
+    if (underWay.length === 0) return true;
+    const isLeft = (): boolean => {
+      const left = new Set([...this.#writes.values(), ...this.#waiting]);
+      return underWay.some((write) => left.has(write));
+    };
+    while (isLeft()) await new Promise<void>((resolve) => this.#onWriteEnd.push(resolve));
+    // Also where nothing was written: what failed may stand on the disk, and this comes behind its burial.
+    return this.#destroy();
+  }
+
+  async #destroy(): Promise<boolean> {
+    const ids = [...this.#left.keys()];
     const ticket = ++this.#lastTicket;
-    return new Promise((resolve) => {
+    const status = await new Promise<StoreStatus>((resolve) => {
       this.#destroys.set(ticket, resolve);
       this.#store.destroy(ticket, ids);
     });
-  }
-
-  /** Writes that were under way are destroyed as they end. */
-  async #whenDoomedAreGone(writes: readonly Write[]): Promise<StoreStatus> {
-    const isLeft = (): boolean => {
-      const left = new Set([...this.#writes.values(), ...this.#waiting]);
-      return writes.some((write) => left.has(write)) || this.#destroys.size > 0;
-    };
-    const endMs = this.#options.now() + PURGE_TIMEOUT_MS;
-    while (isLeft() && this.#options.now() < endMs) await timeout(5);
-    return isLeft() ? 'io-error' : 'ok';
+    if (status === 'ok') for (const id of ids) this.#left.delete(id);
+    return status === 'ok';
   }
 
   stats() {
@@ -518,8 +492,9 @@ export class DiskTier {
 
   snapshot(): CacheEvent[] {
     const events: CacheEvent[] = [];
+    const untold = new Set(this.#undurable.map(({ record }) => record.id));
     for (const record of this.index.records()) {
-      if (record.kind !== 'segment') continue;
+      if (record.kind !== 'segment' || untold.has(record.id)) continue;
       let parent = record.fromBlock === 0 ? '' : record.parent;
       for (const key of this.index.blocksOf(record)) {
         events.push(stored('disk', key, { parent, scopeTag: record.scope }));
@@ -560,10 +535,7 @@ export class DiskTier {
         this.#isRecovering = false;
         this.#quarantined += event.damaged;
         this.#dropOrphans();
-        for (const key of [...this.#pendingPins.keys()]) {
-          this.#pinWritten(key);
-          if (!this.#queuedBlocks.has(key) && !this.#queuedPoints.has(key)) this.#pendingPins.delete(key);
-        }
+        this.#pins.recovered((key) => this.#queuedBlocks.has(key) || this.#queuedPoints.has(key));
         this.#reclaimer.recovered();
         this.#onRecovered();
         return;

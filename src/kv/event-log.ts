@@ -27,8 +27,8 @@ function wireHash(key: HashKey): Uint8Array {
   return bytesOf(key.slice(0, WIRE_HASH_BYTES));
 }
 
-/** A reader that is further behind than this gets a snapshot: 20 MB at most. */
-const KEPT_EVENTS = 65_536;
+/** A reader that is further behind than this gets a snapshot: some 20 MB, most of it tokens. */
+const KEPT_EVENTS = 16_384;
 
 type Listener = (firstSequence: number, events: readonly CacheEvent[], reset: boolean) => void;
 
@@ -36,7 +36,7 @@ export class EventLog {
   #events: CacheEvent[] = [];
   /** Of the first event in `#events`. */
   #firstSequence: number;
-  readonly #pending: CacheEvent[] = [];
+  #pending: CacheEvent[] = [];
   readonly #listeners = new Set<Listener>();
   readonly #snapshot: () => CacheEvent[];
 
@@ -68,11 +68,21 @@ export class EventLog {
     return { close: () => this.#listeners.delete(onEvents) };
   }
 
+  /** What there is has changed by more than was told: every reader begins anew. */
+  announce(): void {
+    this.#publish();
+    if (this.#listeners.size === 0) return;
+    const events = this.#snapshot();
+    const first = this.#firstSequence + this.#events.length - events.length;
+    for (const listener of [...this.#listeners]) listener(first, events, true);
+  }
+
   #publish(): void {
     if (this.#pending.length === 0) return;
-    const events = this.#pending.splice(0);
+    const events = this.#pending;
+    this.#pending = [];
     const first = this.#firstSequence + this.#events.length;
-    this.#events.push(...events);
+    for (const event of events) this.#events.push(event); // one by one: a purge may bring a million
     const surplus = this.#events.length - KEPT_EVENTS;
     if (surplus > KEPT_EVENTS / 4) {
       this.#events = this.#events.slice(surplus);

@@ -76,6 +76,10 @@ export class Lease {
   restoreBytes = 0;
   /** Of the same request before it was preempted: what hit and missed then is what its client is told. */
   earlier: CacheUse | null = null;
+  /** Tokens that were in place when it was preempted: it is not to leave again before it has come further. */
+  doneBefore = 0;
+  /** The disk did not take something of it: not all that it computed is found again. */
+  wasRefused = false;
 
   constructor(
     readonly request: LeaseRequest,

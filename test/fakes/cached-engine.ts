@@ -103,6 +103,7 @@ export class CachedEngine {
       pointPayloadBytes: POINT_BYTES,
       writeBudgetBytes: options.writeBudgetBytes ?? 0,
       pins: options.pins ?? new Map(),
+      onRoom: () => this.cache.roomMade(),
       savePins: async (pins) => {
         this.savedPins = pins;
       },

@@ -118,6 +118,39 @@ test('a preempted request can be cancelled while it waits', async () => {
   e.checkIdle();
 });
 
+test('a purge concerns what waits to go on, too: nothing of it is found or named afterwards', async () => {
+  const { e, background } = await busy();
+  const interactive = e.start(prompt('x'), { ...long, priority: 'interactive' });
+  await e.until(hasTokens(interactive, 5));
+  await e.purge();
+  await e.finish([interactive, background]);
+  expect(answerOf(background)).toEqual(await undisturbed());
+  expect(useOf(background)).toMatchObject({ prefixId: null });
+  await e.settle();
+  expect(e.cache.probe(Uint32Array.from(prompt('ab', 50)), '')).toMatchObject({ hitMemoryTokens: 0, hitDiskTokens: 0 });
+});
+
+test('what would start anew is not preempted: points switched off, a disk that took nothing of it', async () => {
+  for (const options of [{ mode: 'replay' }, { writeBudgetBytes: 1 }] as const) {
+    const { e, background } = await busy(options);
+    const interactive = e.start(prompt('x'), { priority: 'interactive' });
+    await e.finish([interactive, background]);
+    expect(numContinued(e)).toBe(0);
+  }
+});
+
+test('one that came back does not leave again before it has come further', async () => {
+  const { e, background } = await busy({ maxRunning: 1 });
+  let count = answerOf(background).length;
+  for (let round = 0; round < 5; round++) {
+    const interactive = e.start(prompt('x'), { priority: 'interactive' });
+    await e.finish([interactive]);
+    expect(answerOf(background).length).toBeGreaterThanOrEqual(count);
+    if (round > 0) expect(answerOf(background).length).toBeGreaterThan(count);
+    count = answerOf(background).length;
+  }
+});
+
 test('what native still does before it hears of the preemption counts, be it the end', () => {
   const { cache } = new CachedEngine({ maxRunning: 1 });
   const limits = { maxRunning: 1, maxWaiting: 8, kvBlocks: 64, stepTokens: 512, mixedPrefillTokens: 128 };
@@ -145,6 +178,10 @@ test('what native still does before it hears of the preemption counts, be it the
   const end = { reason: 'length', match: null, completionTokens: 4, reasoningTokens: 0 } as const;
   scheduler.apply({ t: 'ended', sequence: 1, choice: 0, end });
   scheduler.apply({ t: 'released', sequence: 1 });
+  // The end is told to the client after all reports of the turn were applied, and says what it used.
+  expect(scheduler.useOf(1)).toMatchObject({ promptTokens: 10 });
+  scheduler.endTurn();
+  expect(scheduler.useOf(1)).toBeNull();
   scheduler.checkIntegrity();
   expect(scheduler.plan()?.entries).toMatchObject([{ sequence: 3 }]);
   expect(scheduler.numWaiting).toBe(0);

@@ -216,12 +216,15 @@ test('what can never fit is refused at once, what just fits is not', () => {
   });
 });
 
-test('the queue is bounded beyond what runs at once, whatever the priority', () => {
+test('the queue is bounded beyond what runs at once; what waits in lower classes keeps nobody out', () => {
   const s = scheduler({ maxRunning: 2, maxWaiting: 2 });
   for (const id of [1, 2, 3, 4]) expect(s.add(definition(id, 10), 'normal').t).toBe('accepted');
   expect(s.add(definition(5, 10), 'normal')).toEqual({ t: 'queue-full' });
-  expect(s.add(definition(6, 10), 'interactive')).toEqual({ t: 'queue-full' });
+  expect(s.add(definition(6, 10), 'background')).toEqual({ t: 'queue-full' });
   expect(ids(s.plan())).toEqual([1, 2]);
+  for (const id of [10, 11]) expect(s.add(definition(id, 10), 'interactive').t).toBe('accepted');
+  expect(s.add(definition(12, 10), 'interactive')).toEqual({ t: 'queue-full' });
+  for (const id of [10, 11]) s.cancel(id);
   expect(s.add(definition(7, 10), 'normal')).toEqual({ t: 'queue-full' });
   s.cancel(3);
   expect(s.add(definition(8, 10), 'normal')).toMatchObject({ t: 'accepted', position: 2 });

@@ -34,6 +34,7 @@ function make({ store: storeOptions, writeBudgetBytes = 0, blockBytes = 1000 }: 
     wallNow: () => clock.ms,
     onEvent: (event) => events.push(event),
     onProblem: (problem) => problems.push(problem),
+    ...{ pins: new Map(), savePins: async () => {}, onRoom: () => {} },
   });
   store.reportRecovered();
   store.onWake();
@@ -301,6 +302,7 @@ test('until recovery is done a purge waits, and then has all of it', async () =>
   const disk = new DiskTier({
     ...{ store, ram, maxBytes: 1 << 24, blockPayloadBytes: 1000, pointPayloadBytes: 4000, writeBudgetBytes: 0 },
     ...{ now: () => 0, wallNow: () => 0, onEvent: () => {}, onProblem: () => {} },
+    ...{ pins: new Map(), savePins: async () => {}, onRoom: () => {} },
   });
   expect(disk.recovering).toBe(true);
   const purged = disk.purge({ scopeTag: null, key: null, unusedSinceMs: null });

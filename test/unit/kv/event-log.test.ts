@@ -1,7 +1,7 @@
 // The numbering of cache events: no gap, no event twice, whoever reads and whenever; a snapshot for whoever is new or late.
 
 import { expect, test } from 'vitest';
-import { EventLog } from '../../../src/kv/event-log.js';
+import { EventLog, removed, stored } from '../../../src/kv/event-log.js';
 import type { CacheEvent } from '../../../src/kv/types.js';
 
 const event = (name: number): CacheEvent => ({
@@ -73,4 +73,25 @@ test('a closed reader hears nothing more; one that joins from inside hears each 
     [1, [1], false],
   ]);
   expect(inner[1]).toEqual([2, [2]]);
+});
+
+test('a purge of more blocks than a call takes arguments is told, and the oldest are dropped', async () => {
+  const log = new EventLog(() => [], 0);
+  const told: number[] = [];
+  log.watch(0, (_, events) => told.push(events.length));
+  for (let count = 0; count < 300_000; count++) log.add(removed('disk', 'k'.repeat(32), 's'.repeat(16)));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(told.at(-1)).toBe(300_000);
+  log.watch(5, (_, __, reset) => expect(reset).toBe(true));
+});
+
+test('an announcement makes readers begin anew, with numbers that go on', () => {
+  const log = new EventLog(() => [stored('disk', 'k'.repeat(32), { parent: '', scopeTag: 's'.repeat(16) })], 100);
+  const told: [number, number, boolean][] = [];
+  log.watch(0, (first, events, reset) => told.push([first, events.length, reset]));
+  log.announce();
+  expect(told).toEqual([
+    [100, 1, false],
+    [100, 1, true],
+  ]);
 });
