@@ -17,7 +17,7 @@ struct Desk {
   IoQueue queue;
   Answers answers;
   explicit Desk(uint32_t window, double short_transfers = 0)
-      : queue({window, short_transfers, 7, [this] { woken = true; }, [] { return clock_us; }}) {
+      : queue({window, short_transfers, 7, UINT32_MAX, [this] { woken = true; }, [] { return clock_us; }}) {
     clock_us = 1'000'000;
   }
   void submit(IoClass priority, uint32_t number, uint32_t bytes = kIoPieceBytes, uint64_t group = 0) {
