@@ -35,6 +35,7 @@ OFTEN = 500
 """The most frequent words, which the gate asks for, are seen three times as often as the others."""
 OFTEN_TIMES = 3
 TOKENIZER = wordnet.WORK / "tokenizer.json"
+SYSTEM_SHARE = 0.1
 POOL_UNITS = 6000
 
 
@@ -129,20 +130,20 @@ class Pool:
         self._left = len(texts)
         self._lengths = sorted(self._by_length)
 
-    def take(self, rng: random.Random, room: int) -> np.ndarray | None:
-        """A unit of at most `room` tokens: any where there is much room, the one that fills it best where there is not."""
+    def take(self, rng: random.Random, room: int, is_first: bool) -> np.ndarray | None:
+        """A unit of at most `room` tokens: any where it is the row's first or there is much room, one that fills it well
+        else."""
         # What is left of a pool is what did not fit before; it goes when the pool is made anew.
         if self._left < POOL_UNITS // 3:
             self._fill(rng)
         fitting = [n for n in self._lengths if n <= room and self._by_length[n]]
         if not fitting:
             return None
-        if room > 2.2 * self._lengths[len(self._lengths) // 2]:
+        if is_first or room > 2.2 * self._lengths[len(self._lengths) // 2]:
             length = rng.choices(fitting, [len(self._by_length[n]) for n in fitting])[0]
         else:
             # Half of the time the best fit, for else the tail of every row would be padding.
-            last = fitting[-3:]
-            length = rng.choice(last) if rng.random() < 0.7 else rng.choices(
+            length = rng.choice(fitting[-3:]) if rng.random() < 0.6 else rng.choices(
                 fitting, [len(self._by_length[n]) for n in fitting])[0]
         self._left -= 1
         return self._by_length[length].pop()
@@ -157,7 +158,7 @@ class Rows:
         self.pools = {name: Pool(make, self.encode) for name, make in {
             "dictionary": source.dictionary, "follow_up": source.follow_up, "look_up": source.short_look_up,
             "tool": source.tool, "copying": source.copying}.items()}
-        self._long: dict[int, Pool] = {}
+        self._systems = [np.asarray(self.encode(text), np.int32) for text in skills.SYSTEM]
 
     def batch(self, stage: str, rng: np.random.Generator, tokens_per_row: int, rows: int):
         make = {"copy": self._copy_row, "mix": self._mix_row, "long": self._long_row}[stage]
@@ -208,12 +209,16 @@ class Rows:
         if first:
             row[0] = tk.BOS
             at, name = 1, first
+            if first in ("dictionary", "look_up") and rng.random() < SYSTEM_SHARE:
+                text = rng.choice(self._systems)
+                row[1: 1 + len(text)] = text
+                at += len(text)
         else:
             name = then
-        while (unit := self.pools[name].take(rng, len(row) - at)) is not None:
+        while (unit := self.pools[name].take(rng, len(row) - at, name == first)) is not None:
             row[at: at + len(unit)] = unit
             at += len(unit)
-            name = then
+            name, first = then, None
 
 
 def answers(row: np.ndarray) -> np.ndarray:
@@ -227,7 +232,8 @@ def answers(row: np.ndarray) -> np.ndarray:
 
 
 def _random_tokens(rng: random.Random, count: int) -> np.ndarray:
-    return np.array([rng.randrange(16, tk.VOCABULARY_SIZE) for _ in range(count)], np.int32)
+    raw = np.frombuffer(rng.randbytes(2 * count), np.uint16).astype(np.int32)
+    return 16 + raw % (tk.VOCABULARY_SIZE - 16)
 
 
 def repeated_row(rng: random.Random, row: np.ndarray) -> np.ndarray:
@@ -275,9 +281,11 @@ def tokenizer_texts(rng: random.Random) -> list[str]:
     """What the vocabulary is learnt from: the mixture, without its markers and without long numbers, which would
     fill the vocabulary with numerals that are each seen once."""
     source = Source()
-    makers = [(source.follow_up, 60_000), (source.short_look_up, 6_000), (source.tool, 4_000), (source.copying, 3_000)]
+    makers = [(source.follow_up, 40_000), (source.short_look_up, 3_000), (source.tool, 2_000)]
     texts = [make(rng) for make, count in makers for _ in range(count)]
-    texts += [entry.definition for entry in source.words for _ in range(4)]
+    # A word that is one token is copied in one step, so those of the dictionary come before all else that is frequent.
+    texts += [f" {entry.word}" for entry in source.words for _ in range(60)]
+    texts += [form for name in skills.NAMES + skills.CITIES for form in (name, f" {name}") for _ in range(40)]
     markers = re.compile("|".join(map(re.escape, tk.SPECIAL_TOKENS)))
     return [re.sub(r"(\d\d)\d+", r"\1", part) for text in texts for part in markers.split(text) if part]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 import string
 import zlib
 
@@ -94,13 +95,17 @@ def _number(rng):
     return str(rng.randint(2, 99))
 
 
+def with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def _person_or_code(rng):
     return rng.choice(NAMES) if rng.random() < 0.8 else made_up(rng).capitalize()
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """A sentence with a key and a value, and the questions that it answers. The answer is the sentence itself."""
+    """A sentence with a key and a value, and the questions that it answers."""
     fact: str
     questions: tuple[str, ...]
     key: object
@@ -111,8 +116,8 @@ _choose = lambda options: lambda rng: rng.choice(options)
 FRAMES = [
     Frame("{k} lives in {v}.", ("Where does {k} live?", "In which city does {k} live?", "Which city is {k} in?"),
           _person_or_code, _choose(CITIES)),
-    Frame("{k} works as a {v}.", ("What does {k} work as?", "What is the job of {k}?", "What does {k} do?"),
-          _person_or_code, _choose(JOBS)),
+    Frame("{k} works as {v}.", ("What does {k} work as?", "What is the job of {k}?", "What does {k} do?"),
+          _person_or_code, lambda rng: with_article(rng.choice(JOBS))),
     Frame("{k} likes {v}.", ("What does {k} like?", "What does {k} like to eat?"), _person_or_code, _choose(FOODS)),
     Frame("{k} has {v}.", ("What does {k} have?", "Which animals does {k} have?"), _person_or_code,
           lambda rng: f"{rng.randint(2, 99)} {rng.choice(ANIMALS)}"),
@@ -171,7 +176,9 @@ def ask(rng: random.Random, fact) -> tuple[str, str]:
     question = rng.choice(frame.questions).format(k=key)
     if rng.random() < 0.1:
         question = question.rstrip("?.")
-    return question, frame.fact.format(k=key, v=value)
+    # The lead keeps the key behind a space, the same tokens as in the question, and says whose word it is.
+    fact = frame.fact.format(k=key, v=value)
+    return question, "The text says that " + re.sub(r"^(The|Room)\b", lambda m: m[0].lower(), fact)
 
 
 ABSENT = "The text does not say that."
@@ -221,6 +228,9 @@ TOOL_QUESTIONS = ["What is the {n} of {v}?", "Get the {n} of {v}.", "Show me the
 TOOL_QUESTIONS_PLACE = ["What is the {n} in {v}?", "Show me the {n} in {v}.", "How is the {n} in {v}?", "Tell me the {n} in {v}."]
 DESCRIPTIONS = ["Gives the {n} of a {p}.", "Returns the {n} for a {p}.", "The {n} of one {p}.", "Finds the {n}.", ""]
 TOOL_SYSTEM = ["", "", "", "You are a helpful assistant.", "Use the tools."]
+# What clients put before a conversation without tools; the last is what the file's template has for the highest effort.
+SYSTEM = ["You are a helpful assistant.", "You are a dictionary.", "Answer briefly.", "Be polite.", "Answer in one sentence.",
+          "You are a helpful assistant. Answer the questions of the user.", "Think carefully.\n\n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,7 +312,7 @@ def tool_case(rng: random.Random, wants_held_out: bool = False) -> ToolCase:
             break
     questions = TOOL_QUESTIONS + (TOOL_QUESTIONS_PLACE if NOUNS[noun][2] is CITIES else [])
     question = rng.choice(questions).format(n=noun, v=value)
-    result = rng.choice((code, _number, lambda r: r.choice(CITIES), lambda r: f"{r.randint(1, 99)} {r.choice(THINGS)}s",
+    result = rng.choice((code, _number, lambda r: r.choice(CITIES), lambda r: f"{r.randint(2, 99)} {r.choice(ANIMALS)}",
                          lambda r: r.choice(COLOURS), lambda r: f"{r.choice(COLOURS)} {r.choice(THINGS)}"))(rng)
     shown = result if rng.random() < 0.7 else json.dumps({rng.choice((noun, "result", "value")): result})
     preposition = "in" if f" in {value}" in question else "of"
@@ -389,7 +399,7 @@ def key_values(rng: random.Random, queries: int) -> str:
     keys = [rng.choice(list(table)) for _ in range(queries)]
     for position, key in enumerate(keys):
         ask_for = rng.choice(("{k}?", "What is {k}?", "And {k}?", "Which {k}?", "Now {k}.")).format(k=key)
-        unit += turn(f"{first}\n{ask_for}" if position == 0 else ask_for, f"The {key}{sign}{table[key]}.")
+        unit += turn(f"{first}\n{ask_for}" if position == 0 else ask_for, f"The list says {key}{sign}{table[key]}.")
     return unit
 
 

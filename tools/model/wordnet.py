@@ -13,6 +13,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -37,7 +38,7 @@ FUNCTION_WORDS = frozenset("""
     made make many may maybe me mean meaning means might mine more most much must my near never next no none nor not
     nothing now of off often on once one only or other our ours out over own per perhaps quite rather re same second
     see several shall she should since so some somehow someone something somewhat soon still such than that the their
-    them then there therefore these they third this those though three through thus till to together too toward towards
+    them then there therefore these they third this those though three through thus till to together too anti doe wan pre non co toward towards
     two under until up upon us use very via was we well were what when where whether which while who whom why will with
     within without word words would yes yet you your four five six seven eight nine ten eleven twelve thirteen fourteen
     fifteen sixteen twenty thirty forty fifty sixty hundred thousand million billion fourth fifth sixth seventh ii iii
@@ -56,7 +57,7 @@ UNCOUNTED = frozenset("""
     sadness safety salt sand satisfaction science shopping silence silk silver sleep smoke snow society soil space speech
     sport steel stuff sugar sunshine support talent tea teaching technology tennis thinking time traffic training
     transportation travel trouble truth understanding unemployment violence vision warfare warmth wealth weather wheat wine
-    wisdom wood wool work youth zinc economics statistics ethics police cattle clothes headquarters means series species
+    wisdom wood wool work zinc economics statistics ethics police cattle clothes headquarters means series species
     growth strength beauty cost demand supply use control god jazz baseball football golf basketball government
     today tomorrow yesterday midnight noon childhood adulthood hope hatred anger guilt grief joy grace honor luxury
     pleasure pity shame sorrow terror trust leadership membership ownership employment entertainment
@@ -71,7 +72,32 @@ UNCOUNTED = frozenset("""
     humidity width depth length height weight speed size mass volume age birth sex sight smell taste touch sound
 """.split())
 
+# Few of the words that people try first are frequent in the texts that WordNet counted: these are in the dictionary at
+# any size, with a longer gloss if need be.
+EVERYDAY = """
+    dog cat horse cow bird fish apple tree flower water milk bread chair window computer music guitar piano bicycle train
+    bridge island mountain lake forest desert rain snow wind cloud moon star planet elephant lion tiger snake spider bee
+    butterfly rabbit sheep pig duck frog whale shark monkey bear wolf fox mouse banana potato tomato onion cheese sugar
+    salt coffee tea knife spoon fork bottle bed lamp table clock mirror key lock shirt shoe hat coat ring gold silver iron
+    pencil camera telephone radio television airplane boat ship castle museum library hospital market prince queen
+    painter singer nurse farmer lawyer judge baker pilot uncle aunt happy sad angry hungry tired beautiful ugly funny
+    clever lazy brave quiet loud sweet sour bitter sleep dream sing dance swim fly jump laugh cry cook eat drink buy sell
+    teach dictionary language alphabet poem novel plant king river house garden doctor teacher
+""".split()
+# The sense that people mean where the tagged texts meant another: word -> how its gloss begins.
+MEANT = {
+    "whale": "any of the larger cetacean", "queen": "a female sovereign", "gold": "a soft yellow malleable",
+    "salt": "white crystalline form", "clever": "mentally quick", "lazy": "disinclined to work",
+    "sour": "having a sharp biting", "duck": "small wild or domesticated", "bear": "massive plantigrade",
+    "lock": "a fastener fitted", "desert": "arid land", "table": "a piece of furniture having", "judge": "a public official",
+    "sing": "produce tones with", "sleep": "a natural and periodic", "plant": "a living organism lacking", "cry": "shed tears",
+    "key": "metal device shaped",
+}
+# Things one can count whose gloss lacks its article.
+ONE = frozenset("""horse knife apple banana lion tiger tomato elephant fox snake cow butterfly mirror hat duck cat key spider
+    pig sheep""".split())
 CLAUSE_CHARS = 84
+EVERYDAY_CHARS = 132
 PARTS = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}
 POINTERS = {"@": "hypernym", "@i": "instance", "!": "antonym"}
 
@@ -183,18 +209,18 @@ def tagged() -> dict[str, list[tuple[int, str]]]:
     return dict(found)
 
 
-def clause(gloss: str) -> str | None:
+def clause(gloss: str, chars_max: int = CLAUSE_CHARS) -> str | None:
     """The first clause of a gloss as running text; None where it can't be short."""
     text = re.sub(r'[;:,]?\s*"[^"]*"?.*$', "", gloss)
     text = re.sub(r"^\s*\([^)]*\)\s*", "", text)
     text = re.sub(r"\s*\([^()]*\)", "", text)
-    parts = [part.strip(" ,:") for part in text.split(";")]
+    parts = [part.strip(" ,:") for part in re.split("[;:]", text)]
     text = parts[0] if parts else ""
-    if not 8 <= len(text) <= CLAUSE_CHARS or re.search(r'[()"`;:\[\]]|--|\bi\.e|\be\.g|\d\d\d', text):
+    if not 8 <= len(text) <= chars_max or re.search(r'[()"`;:\[\]]|--|\bi\.e|\be\.g|\d\d\d', text):
         return None
     if re.match(r"(used|usually|often|sometimes|the|a|an|not)$", text):
         return None
-    return re.sub(r"\s+", " ", text)
+    return re.sub(r"\s+", " ", text).rstrip(".")
 
 
 def example_of(synset: Synset, word: str) -> str:
@@ -219,6 +245,8 @@ def sentence(word: str, part: str, text: str) -> str:
     if part == "noun" and word not in UNCOUNTED and re.match(r"an? |one (of|who) |someone |any ", text):
         if not (word.endswith("s") and not word.endswith("ss")):
             return f"{article(word).capitalize()} {word} is {text}."
+    if part == "verb" and re.search(r" (of|about|for|with|by|into|upon|from|at)$", text):
+        text += " something"
     if part == "verb" and not re.match(r"(a|an|the|of|in|to|be|used)\b ", text):
         return f"To {word} is to {text}."
     return f"The word {word} means: {text}."
@@ -257,8 +285,12 @@ def _kinds(synset_id: str, word: str) -> list[str]:
     return chain
 
 
-def _entry(word: str, count: int) -> Word | None:
-    options = tagged()[word]
+def _entry(word: str, count: int, chars_max: int) -> Word | None:
+    options = tagged().get(word, []) or [(1, ids[0]) for ids in (p[word] for p in senses().values() if word in p)]
+    if word in MEANT:
+        meant = [ids for ids in (i for p in senses().values() for i in p.get(word, []))
+                 if re.sub(r"^\([^)]*\) ", "", synsets()[ids].gloss).startswith(MEANT[word])]
+        options = [(1, meant[0])]
     best = options[0][0]
     if any(synsets()[i].is_offensive for n, i in options if n * 5 >= best):
         return None
@@ -270,9 +302,11 @@ def _entry(word: str, count: int) -> Word | None:
         written = [w for w in synset.words if w.lower() == word]
         if not written or written[0] != word or any(p[0] == "instance" for p in synset.pointers):
             continue
-        text = clause(synset.gloss)
+        text = clause(synset.gloss, chars_max)
         if text is None or re.search(rf"\b{word}\b", text):
             continue
+        if synset.part == "noun" and word in ONE and not re.match(r"(an?|the|any) ", text):
+            text = f"{article(text)} {text}"
         synonyms = [w for w in synset.words if w != word and is_plain(w)]
         opposites = [w for w in _related(synset_id, word, "antonym") if is_plain(w)]
         kinds = _kinds(synset_id, word) if synset.part == "noun" else []
@@ -283,17 +317,29 @@ def _entry(word: str, count: int) -> Word | None:
 
 @functools.cache
 def load(target: int = 2000) -> list[Word]:
-    """The dictionary, most frequent word first."""
+    """The dictionary of about `target` words, most frequent word first. Kept in a file, for it takes 20 seconds."""
+    source = hashlib.sha256(pathlib.Path(__file__).read_bytes()).hexdigest()[:12]
+    kept = WORK / f"words-{target}-{source}.json"
+    if not kept.exists():
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps([dataclasses.asdict(entry) for entry in _dictionary(target)]), "utf8")
+        part.rename(kept)
+    return [Word(**fields) for fields in json.loads(kept.read_text("utf8"))]
+
+
+def _dictionary(target: int) -> list[Word]:
     totals = {w: sum(n for n, _ in options) for w, options in tagged().items() if is_plain(w)}
+    everyday = [entry for w in EVERYDAY if (entry := _entry(w, totals.get(w, 0), EVERYDAY_CHARS))]
+    names = {entry.word for entry in everyday}
     ranked = sorted((w for w in totals if totals[w] > 0), key=lambda w: (-totals[w], w))
     found: list[Word] = []
     for word in ranked:
-        entry = _entry(word, totals[word])
+        entry = None if word in names else _entry(word, totals[word], CLAUSE_CHARS)
         if entry:
             found.append(entry)
-            if len(found) == target:
+            if len(found) + len(everyday) >= target:
                 break
-    return found
+    return sorted(found + everyday, key=lambda entry: (-entry.count, entry.word))
 
 
 def rare_words(target: int = 2000) -> list[str]:
