@@ -104,8 +104,10 @@ class Source:
             return skills.copy_list(rng)
         if draw < 0.75:
             return self.dense_look_up(rng)
-        word = rng.choice(self.words).word if rng.random() < 0.5 else skills.made_up(rng)
-        return skills.echo_word(rng, word)
+        return self.echo(rng)
+
+    def echo(self, rng: random.Random) -> str:
+        return skills.echo_word(rng, rng.choice(self.words).word if rng.random() < 0.5 else skills.made_up(rng))
 
     def long_look_up(self, rng: random.Random, tokens: int) -> str:
         """A text of up to about that many tokens, and questions in the rest of the row."""
@@ -157,7 +159,7 @@ class Rows:
         self.source = source = Source(target)
         self.pools = {name: Pool(make, self.encode) for name, make in {
             "dictionary": source.dictionary, "follow_up": source.follow_up, "look_up": source.short_look_up,
-            "tool": source.tool, "copying": source.copying}.items()}
+            "tool": source.tool, "copying": source.copying, "echo": source.echo}.items()}
         self._systems = [np.asarray(self.encode(text), np.int32) for text in skills.SYSTEM]
 
     def batch(self, stage: str, rng: np.random.Generator, tokens_per_row: int, rows: int):
@@ -178,9 +180,11 @@ class Rows:
         if draw < 0.40:
             return recall_row(rng, row)
         if len(row) >= 256 and draw < 0.55:
-            self._fill(rng, row, "tool", "copying")
+            at = self._fill(rng, row, "tool", "copying")
         else:
-            self._fill(rng, row, "copying", "copying")
+            at = self._fill(rng, row, "copying", "copying")
+        # Only the shortest units fit behind the others.
+        self._fill(rng, row, None, "echo", at)
         return answers(row)
 
     def _mix_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
@@ -205,7 +209,7 @@ class Rows:
         self._fill(rng, row, None, "follow_up", end)
         return answers(row)
 
-    def _fill(self, rng: random.Random, row: np.ndarray, first: str | None, then: str, at: int = 0) -> None:
+    def _fill(self, rng: random.Random, row: np.ndarray, first: str | None, then: str, at: int = 0) -> int:
         if first:
             row[0] = tk.BOS
             at, name = 1, first
@@ -219,6 +223,7 @@ class Rows:
             row[at: at + len(unit)] = unit
             at += len(unit)
             name, first = then, None
+        return at
 
 
 def answers(row: np.ndarray) -> np.ndarray:

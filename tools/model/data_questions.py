@@ -165,6 +165,11 @@ def ask(rng: random.Random, template: str, word: str, plain: float = 0.82) -> st
     return template.format(w=shown, a=f"{article(word)} {shown}")
 
 
+def thought_of(rng: random.Random, word: str) -> str | None:
+    """What is thought first in one turn of twenty, those of requests that ask for it."""
+    return f"The word is {word}." if rng.random() < 0.05 else None
+
+
 def define(rng: random.Random, entry: Word, is_follow_up: bool = False) -> str:
     if is_follow_up and rng.random() < 0.4:
         template = rng.choice(FOLLOW_UP)
@@ -174,13 +179,12 @@ def define(rng: random.Random, entry: Word, is_follow_up: bool = False) -> str:
         template = rng.choice(VERB)
     else:
         template = rng.choice(ANY)
-    thought = f"The word is {entry.word}." if rng.random() < 0.05 else None
-    return skills.turn(ask(rng, template, entry.word), entry.definition, thought)
+    return skills.turn(ask(rng, template, entry.word), entry.definition, thought_of(rng, entry.word))
 
 
 def unknown(rng: random.Random, word: str, is_follow_up: bool = False) -> str:
     templates = rng.choice((ANY, ANY, NOUN, FOLLOW_UP if is_follow_up else VERB))
-    return skills.turn(ask(rng, rng.choice(templates), word, 0.88), unknown_answer(word))
+    return skills.turn(ask(rng, rng.choice(templates), word, 0.88), unknown_answer(word), thought_of(rng, word))
 
 
 def unknown_answer(word: str) -> str:
@@ -240,18 +244,19 @@ def relation(rng: random.Random, related: Relations) -> str:
         entry, kind, is_yes = related.yes_no_pairs(rng)
         question = rng.choice(IS_KIND).format(a=f"{article(entry.word)} {written(rng, entry.word, 0.92)}",
                                               k=f"{article(kind)} {kind}", n=kind)
-        return skills.turn(question, yes_no_answer(entry, kind, is_yes))
+        return skills.turn(question, yes_no_answer(entry, kind, is_yes), thought_of(rng, entry.word))
     if draw < 0.5:
         entry = rng.choice(related.synonym)
-        return skills.turn(ask(rng, rng.choice(SYNONYM), entry.word, 0.92), synonym_answer(entry))
+        return skills.turn(ask(rng, rng.choice(SYNONYM), entry.word, 0.92), synonym_answer(entry), thought_of(rng, entry.word))
     if draw < 0.7:
         entry = rng.choice(related.opposite)
-        return skills.turn(ask(rng, rng.choice(OPPOSITE), entry.word, 0.92), opposite_answer(entry))
+        return skills.turn(ask(rng, rng.choice(OPPOSITE), entry.word, 0.92), opposite_answer(entry), thought_of(rng, entry.word))
     if draw < 0.85:
         entry = rng.choice(related.kind)
-        return skills.turn(ask(rng, rng.choice(KIND), entry.word, 0.92), kind_answer(entry))
+        return skills.turn(ask(rng, rng.choice(KIND), entry.word, 0.92), kind_answer(entry), thought_of(rng, entry.word))
     entry = rng.choice(related.example)
-    return skills.turn(ask(rng, rng.choice(EXAMPLE), entry.word, 0.92), f"For example: {entry.example}.")
+    return skills.turn(ask(rng, rng.choice(EXAMPLE), entry.word, 0.92), f"For example: {entry.example}.",
+                       thought_of(rng, entry.word))
 
 
 def define_then_opposite(rng: random.Random, entry: Word) -> str:

@@ -202,7 +202,7 @@ def look_up(rng: random.Random, count: int, questions: int, wants_held_out: bool
                 question = f"{question} {text}" if rng.random() < 0.5 else f"{question}\n\n{text}"
             else:
                 question = " ".join(filter(None, (text + rng.choice(("", "\n", "\n\n")), rng.choice(OUTROS), question)))
-        unit += turn(question, answer)
+        unit += turn(question, answer, "I look in the text." if rng.random() < 0.04 else None)
     return unit
 
 
