@@ -274,6 +274,12 @@ def recall_row(rng: random.Random, row: np.ndarray) -> np.ndarray:
 _rows: Rows | None = None
 
 
+def use(target: int) -> None:
+    """How many words the rows of `batch` are about, from now on in this process and those forked from it."""
+    global _rows
+    _rows = Rows(target=target)
+
+
 def batch(stage: str, rng: np.random.Generator, tokens_per_row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """(tokens int32[rows, T], mask bool[rows, T]). Units come from pools that outlive the call, so a row follows from the
     calls before it too: resuming from a checkpoint goes on with other rows of the same kind."""
