@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import random
 import re
 import sys
@@ -26,7 +27,8 @@ import wordnet
 
 SEED = 20261129
 WORDS = 500
-DICTIONARY = 2000
+DICTIONARY = int(os.environ.get("NANDU_DICT_WORDS", "2000"))
+"""How many words the model was trained on. The most frequent 500 are the same for any number."""
 
 
 @dataclasses.dataclass(frozen=True)
