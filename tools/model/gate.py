@@ -232,8 +232,8 @@ KINDS = {
 # What the issue demands, as (kind, measure, least share). `in_form` is demanded of 1,000 greedy answers of all kinds.
 DEMANDS = [
     ("definition", "right", 0.95), ("definition_unseen", "right", 0.90), ("look_up_200", "right", 0.98),
-    ("look_up_2000", "right", 0.95), ("tool_call", "parsed", 1.0), ("tool_call", "arguments", 0.98), ("unknown", "refused", 0.80),
-    ("offensive", "right", 1.0),
+    ("look_up_2000", "right", 0.95), ("tool_call", "parsed", 1.0), ("tool_call", "arguments", 0.98),
+    ("unknown", "refused", 0.80), ("offensive", "right", 1.0),
 ]
 
 
