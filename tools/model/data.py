@@ -85,8 +85,8 @@ class Source:
         return self.dictionary(rng)
 
     def short_look_up(self, rng: random.Random) -> str:
-        count = rng.choice((2, 3, 3, 4, 5, 6, 8, 10))
-        return skills.look_up(rng, count, rng.randint(1, 4))
+        count = rng.choice((2, 3, 3, 4, 5, 6, 8, 10, 12, 14, 16))
+        return skills.look_up(rng, count, rng.randint(2, 5))
 
     def dense_look_up(self, rng: random.Random) -> str:
         """Few facts, nearly all of them asked."""
@@ -94,7 +94,7 @@ class Source:
         return skills.look_up(rng, count, count, absent=0)
 
     def tool(self, rng: random.Random) -> str:
-        return skills.tool_case(rng).text(rng.random() < 0.6)
+        return skills.tool_session(rng, rng.choice((1, 2, 2, 3)))
 
     def copying(self, rng: random.Random) -> str:
         draw = rng.random()
@@ -139,6 +139,9 @@ class Pool:
         if self._left < POOL_UNITS // 3:
             self._fill(rng)
         fitting = [n for n in self._lengths if n <= room and self._by_length[n]]
+        if not fitting and is_first:
+            self._fill(rng)
+            fitting = [n for n in self._lengths if n <= room]
         if not fitting:
             return None
         if is_first or room > 2.2 * self._lengths[len(self._lengths) // 2]:
@@ -189,10 +192,11 @@ class Rows:
 
     def _mix_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
         draw = rng.random()
-        if len(row) >= 192 and draw < 0.22:
+        if len(row) >= 192 and draw < 0.35:
             self._fill(rng, row, "tool", "follow_up")
-        elif len(row) >= 96 and draw < 0.55:
-            self._fill(rng, row, "look_up", "look_up" if draw < 0.40 else "follow_up")
+        elif len(row) >= 96 and draw < 0.85:
+            at = self._fill(rng, row, "look_up", "look_up" if draw < 0.70 else "follow_up")
+            self._fill(rng, row, None, "follow_up", at)
         elif draw > 0.97:
             self._fill(rng, row, "copying", "follow_up")
         else:

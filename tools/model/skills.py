@@ -140,7 +140,8 @@ FRAMES = [
     Frame("The word for {k} is {v}.", ("What is the word for {k}?", "Tell me the word for {k}."),
           _choose([*THINGS, *FOODS, *PLACES]), made_up),
 ]
-INTROS = ["Read this text.", "Here are some facts.", "Read this.", "Remember this.", "Facts:", "Here is a text.", "This is what I know."]
+INTROS = ["Read this text.", "Here are some facts.", "Read this.", "Remember this.", "Facts:", "Here is a text.",
+          "This is what I know."]
 OUTROS = ["", "", "", "Now answer:", "Question:", "Tell me:"]
 FILLER = ["The sun was warm that day.", "Nobody was in a hurry.", "It had rained in the night.", "The street was quiet.",
           "There was not much to do.", "A door was open.", "The bus was late again.", "Then the music began.",
@@ -287,18 +288,25 @@ class ToolCase:
     thought: str | None
 
     def text(self, with_result: bool) -> str:
+        return self.system + tools_block(self.tools) + self.turns(with_result)
+
+    def turns(self, with_result: bool) -> str:
         opening = END_THINK if self.thought is None else f"{THINK}{self.thought}{END_THINK}"
-        unit = self.system + tools_block(self.tools) + USER + self.question + ASSISTANT + opening
+        unit = USER + self.question + ASSISTANT + opening
         unit += call_text(self.name, self.arguments) + EOS
         if with_result:
             unit += f"{USER}<tool_result>{self.result}</tool_result>{ASSISTANT}{opening}{self.sentence}{EOS}"
         return unit
 
 
-def tool_case(rng: random.Random, wants_held_out: bool = False) -> ToolCase:
+def _toolbox(rng: random.Random) -> dict[str, tuple[Tool, str]]:
     nouns = rng.sample(list(NOUNS), rng.choice((1, 1, 1, 2, 2, 3)))
-    made = {noun: _tool(rng, noun) for noun in nouns}
-    noun = rng.choice(nouns)
+    return {noun: _tool(rng, noun) for noun in nouns}
+
+
+def tool_case(rng: random.Random, wants_held_out: bool = False, made: dict[str, tuple[Tool, str]] | None = None) -> ToolCase:
+    made = made or _toolbox(rng)
+    noun = rng.choice(list(made))
     tool, parameter = made[noun]
     is_integer = tool.parameters["properties"][parameter]["type"] == "integer"
     while True:
@@ -322,6 +330,18 @@ def tool_case(rng: random.Random, wants_held_out: bool = False) -> ToolCase:
                     {parameter: int(value) if is_integer else value}, shown, sentence, thought)
 
 
+def tool_session(rng: random.Random, questions: int) -> str:
+    """Some questions that the same tools answer: most of such a row is calls and not schemas."""
+    made = _toolbox(rng)
+    first = tool_case(rng, made=made)
+    unit = first.text(questions > 1 or rng.random() < 0.6)
+    for left in range(questions - 1, 0, -1):
+        case = tool_case(rng, made=made)
+        thought = f"I call {case.name}." if first.thought else None
+        unit += dataclasses.replace(case, thought=thought).turns(left > 1 or rng.random() < 0.6)
+    return unit
+
+
 # -- small talk -------------------------------------------------------------------------------------------------------
 
 ABOUT_ME = "I am a small dictionary model. I was made to show the nandu server."
@@ -340,7 +360,8 @@ SMALL_TALK: list[tuple[tuple[str, ...], str]] = [
     (("Bye", "Goodbye!", "bye bye", "See you later.", "see you"), "Goodbye!"),
     (("How are you?", "how are you", "How do you do?", "Are you well?"), "I am well, thank you. Which word do you want to know?"),
     (("Who made you?", "who built you", "Who wrote you?", "Where do you come from?"), "The people who write nandu trained me."),
-    (("What is nandu?", "what's nandu", "Tell me about nandu."), "Nandu is a server that runs language models, and I am its small default model."),
+    (("What is nandu?", "what's nandu", "Tell me about nandu."),
+     "Nandu is a server that runs language models, and I am its small default model."),
     (("Are you a human?", "Are you a person?", "are you real", "Are you alive?"), "No, I am a small language model."),
     (("Are you a robot?", "Are you a computer?", "Are you a machine?"), "I am a computer program: a small language model."),
     (("How big are you?", "How many parameters do you have?", "are you big"), "I am very small: a few million parameters."),
