@@ -179,9 +179,66 @@ class V4(nn.Module):
         self.head_scale = nn.Parameter(torch.full((1,), 0.1))
         self.head_base = nn.Parameter(torch.full((4,), -math.log(3)))
         self.head_norm = nn.Parameter(torch.ones(g.hidden))
-        self.head = nn.Parameter(torch.randn(g.vocab, g.hidden) * 0.02)
+        # Not tied, but equal at the start: what copies one token then copies all of them, and need not be learnt for each.
+        self.head = nn.Parameter(self.embedding.detach() * (0.08 / 0.3))
+        self.start_copying()
         self.tables = {}
         self.round_row = lambda row: row
+
+    @torch.no_grad()
+    def start_copying(self, written=0.3, copied=2.0):
+        """Lets the network begin as one that copies: behind a token that came before, it expects what followed then.
+
+        Copying needs two heads in a row: one that brings each token its predecessor, and one that looks for its own token among
+        the predecessors and passes on what stands there. None of the products involved is worth anything without the others, so
+        that gradients leave this saddle after millions of tokens only. So layer 0 begins with the first head, layer 1 with the
+        second; everything else is random, and all of it is trained.
+
+        Channel 0 is the same in every embedding: it drives the fastest rope pairs of the first head, one position apart. The
+        last channels are left free for the predecessor's identity.
+        """
+        g, first, second = self.g, self.attn[0], self.attn[1]
+        if g.ratios[0]:
+            return
+        generator = torch.Generator().manual_seed(5)
+        plain = g.head_dim - g.rope_dims
+        n = min(g.o_rank, plain // 2)
+        kept = g.hidden - n
+        identity, value = (torch.linalg.qr(torch.randn(kept - 1, n, generator=generator))[0].T for _ in range(2))
+        self.embedding[:, 0], self.embedding[:, kept:] = 1, 0
+        self.head[:, 0], self.head[:, kept:] = 0, 0
+
+        first.w_in[:, 0] = 0
+        first.w_in[0] = 0
+        first.w_in[0, 0] = 1
+        first.q_b[: g.head_dim] *= 0.1
+        first.q_b[plain : g.head_dim] = 0
+        rows = first.w_in[g.q_rank : g.q_rank + g.head_dim]
+        rows[plain:] = 0
+        for i, f in enumerate(frequencies(g, False)[:6].tolist()):
+            first.q_b[plain + 2 * i, 0] = 1
+            rows[plain + 2 * i, 0], rows[plain + 2 * i + 1, 0] = math.cos(f), math.sin(f)
+        rows[:n] = 0
+        rows[:n, 1:kept] = identity
+        first.o_a[0] = 0
+        first.o_a[0, :n, :n] = torch.eye(n)
+        first.o_b[:, : g.o_rank] = 0
+        first.o_b[kept:, :n] = torch.eye(n) * written
+
+        second.w_in[:n] = 0
+        second.w_in[:n, 1:kept] = identity
+        second.q_b[: g.head_dim] *= 0.02
+        second.q_b[:n, :n] = torch.eye(n)
+        rows = second.w_in[g.q_rank : g.q_rank + g.head_dim]
+        rows[plain:] *= 0.3
+        rows[:plain] = 0
+        rows[:n, kept:] = torch.eye(n) * 2
+        rows[n : 2 * n, 1:kept] = value
+        second.o_a[0] *= 0.1
+        second.o_a[0, :n] = 0
+        second.o_a[0, :n, n : 2 * n] = torch.eye(n)
+        second.o_b[:, : g.o_rank] = 0
+        second.o_b[1:kept, :n] = value.T * copied
 
     def rope_tables(self, tokens, device):
         if (tokens, device) not in self.tables:
