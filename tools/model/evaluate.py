@@ -14,12 +14,11 @@ import argparse
 import concurrent.futures
 import dataclasses
 import json
-import os
 import pathlib
-import re
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 
 import grpc
@@ -57,14 +56,15 @@ class Server:
         self._errors = tempfile.TemporaryFile('w+')
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=self._errors, text=True)
         for line in self._process.stdout:
-            if found := re.search(r'127\.0\.0\.1:(\d+)', line):
+            if line.startswith('{') and (entry := json.loads(line))['msg'] == 'listening':
                 break
         else:
             self._errors.seek(0)
             raise SystemExit(f'evaluate: the server ended: {self._errors.read()[-2000:]}')
-        os.set_blocking(self._process.stdout.fileno(), False)
+        # Nobody reads the rest; a full pipe must not stop the server.
+        threading.Thread(target=self._process.stdout.read, daemon=True).start()
         self._types = messages()
-        self._channel = grpc.insecure_channel(f'127.0.0.1:{found[1]}')
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{entry['port']}")
         self._generate = self._channel.unary_unary(
             f'/{SERVICE}/Generate', request_serializer=lambda m: m.SerializeToString(),
             response_deserializer=self._types['GenerateResponse'].FromString)
@@ -89,7 +89,7 @@ class Server:
         self._process.wait(30)
 
     def ask(self, case: gate.Case, temperature: float = 0, cache: str = 'CACHE_MODE_BYPASS'):
-        chat = {'messages': [], 'tools': [{'name': tool['name'], 'description': tool['description'],
+        chat = {'messages': [], 'tools': [{'name': tool['name'], 'description': tool.get('description', ''),
                                            'parameters_json': json.dumps(tool['parameters'], ensure_ascii=False)} for tool in case.tools]}
         for at, message in enumerate(case.messages):
             calls = [{'id': f'call_{at}_{i}', 'name': call['name'], 'arguments_json': json.dumps(call['arguments'], ensure_ascii=False)}

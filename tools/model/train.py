@@ -10,7 +10,7 @@ gradients; between two barriers it then updates the weights that it owns from th
 no copy of anything, no thread pool that waits for its slowest member within every operation, and both cores are busy.
 
 Stages: `copy` until the model copies (or a share of the budget is spent), `mix`, and `long` rows at the end, with the
-rounding of the server's cache switched on. The rate is constant for the first half and then falls to 2 %.
+rounding of the server's cache switched on. The rate is constant for two fifths of the budget and then falls to 2 %.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ import v4
 LOG_EVERY = 10  # steps
 WARM_UP = 60  # steps
 BALANCE = 1.5e-3  # step of the routers' selection biases
-# Row lengths of a stage with their share of the tokens.
-LENGTHS = {
-    'copy': {64: 0.40, 128: 0.40, 256: 0.20},
-    'mix': {64: 0.60, 128: 0.10, 256: 0.30},
-    'long': {64: 0.25, 256: 0.10, 512: 0.15, 1024: 0.30, 2048: 0.20},
+# Kinds of rows (as data.py calls them) and their lengths, with their shares of a stage's tokens. Copying is kept alive in
+# `mix`, and the last stage goes on with the dictionary: long rows alone would cost more than they bring.
+SHARES = {
+    'copy': {('copy', 64): 0.40, ('copy', 128): 0.40, ('copy', 256): 0.20},
+    'mix': {('mix', 64): 0.38, ('mix', 128): 0.20, ('mix', 256): 0.32, ('copy', 128): 0.10},
+    'long': {('mix', 64): 0.38, ('mix', 128): 0.14, ('mix', 256): 0.28, ('copy', 128): 0.04, ('long', 512): 0.08, ('long', 1024): 0.08},
 }
 
 
@@ -140,14 +141,14 @@ def round_trip(row: torch.Tensor, plain_dims: int = 64) -> torch.Tensor:
 
 
 class Tally:
-    """Loss and exactness by row length since the last line of the log."""
+    """Loss and exactness by kind and length of the rows since the last line of the log."""
 
     def __init__(self):
         self.by = {}
 
-    def add(self, length: int, loss: float, mask: torch.Tensor, right: torch.Tensor) -> None:
+    def add(self, kind: str, length: int, loss: float, mask: torch.Tensor, right: torch.Tensor) -> None:
         exact, answers = answers_right(mask, right)
-        entry = self.by.setdefault(length, [0.0, 0, 0, 0, 0])
+        entry = self.by.setdefault(f'{kind}_{length}', [0.0, 0, 0, 0, 0])
         for i, value in enumerate((loss, len(right), int(right.sum()), exact, answers)):
             entry[i] += value
 
@@ -155,17 +156,17 @@ class Tally:
         total = [sum(e[i] for e in self.by.values()) for i in range(5)]
         line = {'loss': round(total[0] / max(total[1], 1), 4), 'right': round(total[2] / max(total[1], 1), 4),
                 'exact': round(total[3] / max(total[4], 1), 4)}
-        for length, e in sorted(self.by.items()):
-            line[f'loss_{length}'] = round(e[0] / max(e[1], 1), 4)
-            line[f'exact_{length}'] = round(e[3] / max(e[4], 1), 4)
+        for name, e in sorted(self.by.items()):
+            line[f'loss_{name}'] = round(e[0] / max(e[1], 1), 4)
+            line[f'exact_{name}'] = round(e[3] / max(e[4], 1), 4)
         self.by = {}
         return line
 
 
-def rate_at(progress: float, stage_step: int) -> float:
-    """The share of the full rate: warm-up, constant to the half, then down to 2 %."""
-    warm = min(1.0, (stage_step + 1) / WARM_UP)
-    return warm * min(1.0, 1 - 0.98 * (progress - 0.5) / 0.5) if progress > 0.5 else warm
+def rate_at(progress: float, step: int, hold: float) -> float:
+    """The share of the full rate: warm-up, constant up to a share of the budget, then down to 2 %."""
+    warm = min(1.0, (step + 1) / WARM_UP)
+    return warm * min(1.0, 1 - 0.98 * (progress - hold) / (1 - hold))
 
 
 def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, barrier) -> None:
@@ -186,7 +187,7 @@ def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, bar
     saved, line_began, line_tokens = float(shared.clock), float(shared.clock), tokens_seen
     copying = []
     while True:
-        progress = float(shared.clock) / (args.minutes * 60)
+        progress = step / args.steps if args.steps else float(shared.clock) / (args.minutes * 60)
         if progress >= 1 or int(shared.stop):
             break
         wanted = stage
@@ -197,26 +198,26 @@ def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, bar
         if wanted != stage:
             stage, stage_began = wanted, step
         model.round_row = round_trip if stage == 'long' and args.round_trips else (lambda row: row)
-        lengths = LENGTHS[stage]
-        length = int(np.random.default_rng([args.seed, step]).choice(list(lengths), p=list(lengths.values())))
+        shares = SHARES[stage]
+        kind, length = list(shares)[np.random.default_rng([args.seed, step]).choice(len(shares), p=list(shares.values()))]
         share = args.tokens // args.processes
         wide = 0
         for micro in range(max(1, share // args.micro)):
             rng = np.random.default_rng([args.seed, step, rank, micro])
-            rows, mask = data.batch(stage, rng, length, max(1, min(share, args.micro) // length))
+            rows, mask = data.batch(kind, rng, length, max(1, min(share, args.micro) // length))
             rows, mask = torch.from_numpy(rows).to(device), torch.from_numpy(mask).to(device)
             mask[:, 0] = False
             loss, right = model.loss(rows.long(), mask)
             loss = loss * len(right)
             loss.backward()
             wide += len(right)
-            tally.add(length, float(loss.detach()), mask, right)
+            tally.add(kind, length, float(loss.detach()), mask, right)
             if stage == 'copy':
                 copying.append(float(right.float().mean()))
         shared.counts[rank] = wide
         barrier.wait()
         # Everybody's gradients are there; what this process owns is updated from their sum.
-        scale = rate_at(progress, step)
+        scale = rate_at(progress, step, args.hold)
         total = float(shared.counts.sum())
         for part, optimizer, is_muon in optimizers:
             gradient = shared.gradients[0][part]
@@ -281,7 +282,8 @@ def load(path: pathlib.Path, device: str = 'cpu') -> tuple[v4.V4, dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--run', type=pathlib.Path, required=True, help='folder of checkpoint and log')
-    parser.add_argument('--minutes', type=float, required=True, help='the whole budget, what was trained before included')
+    parser.add_argument('--minutes', type=float, default=90, help='the whole budget, what was trained before included')
+    parser.add_argument('--steps', type=int, default=0, help='a budget of steps in place of minutes: the same on any machine')
     parser.add_argument('--geometry', choices=list(v4.GEOMETRIES), default='B')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--processes', type=int, default=0, help='0: two on a CPU, one on a GPU')
@@ -290,12 +292,13 @@ def main() -> None:
     parser.add_argument('--micro', type=int, default=2048, help='of one forward pass (65536 on a large GPU)')
     parser.add_argument('--muon-rate', type=float, default=0.02)
     parser.add_argument('--adam-rate', type=float, default=3e-3)
+    parser.add_argument('--hold', type=float, default=0.4, help='share of the budget at the full rate')
     parser.add_argument('--copy-until', type=float, default=0.95, help='share of right tokens that ends the copy stage')
     parser.add_argument('--copy-share', type=float, default=0.22, help='of the budget, at most')
     parser.add_argument('--long-share', type=float, default=0.13)
     parser.add_argument('--save-every', type=float, default=300, help='seconds')
     parser.add_argument('--words', type=int, default=0, help='the most frequent words to learn; 0: as many as data.py says')
-    parser.add_argument('--stage', choices=list(LENGTHS), help='begin with, or go on with, this stage')
+    parser.add_argument('--stage', choices=list(SHARES), help='begin with, or go on with, this stage')
     parser.add_argument('--round-trips', action='store_true', help='round rows as the server does, in the last stage')
     parser.add_argument('--seed', type=int, default=5)
     args = parser.parse_args()
