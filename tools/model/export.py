@@ -118,12 +118,13 @@ def main():
     parser.add_argument('checkpoint')
     parser.add_argument('output')
     parser.add_argument('--types', choices=['shipped', 'f32'], default='shipped')
-    parser.add_argument('--vocabulary', default='/work/dict-data/tokenizer.json', help="the tokenizer's JSON")
+    parser.add_argument('--vocabulary', help="the tokenizer's JSON (default: the one that data.py made)")
     args = parser.parse_args()
+    import data
     import train
 
     model, _ = train.load(pathlib.Path(args.checkpoint))
-    write(model, args.output, args.types, args.vocabulary)
+    write(model, args.output, args.types, args.vocabulary or data.TOKENIZER)
     print(f'{args.output}: {pathlib.Path(args.output).stat().st_size:,} bytes')
 
 

@@ -17,7 +17,7 @@ import fused
 
 @dataclass(frozen=True)
 class Geometry:
-    """Names follow deepseek-v4.md §1. A needs a GPU, B two quiet cores and two hours; S is what two cores train in 80 minutes."""
+    """Names follow deepseek-v4.md §1. A needs a GPU, B two quiet cores and hours; S is what two cores train in an hour."""
 
     vocab: int = 4096
     hidden: int = 256
@@ -47,7 +47,6 @@ GEOMETRIES = {
     'A': Geometry(vocab=8192, heads=8, q_rank=256, o_rank=128, ff=256),
     'B': Geometry(),
     'S': Geometry(hidden=128, ratios=(0, 4, 128, 4), q_rank=64, o_rank=32, experts=8),
-    'mini': Geometry(hidden=128, ratios=(0, 4, 128, 4), q_rank=64, o_rank=32, experts=8),
 }
 
 
@@ -264,7 +263,9 @@ class V4(nn.Module):
         """Mean loss of predicting the tokens that the mask marks, and for each whether it was the first choice."""
         logits = self(tokens, F.pad(target_mask[:, 1:], (0, 1)))
         targets = tokens[:, 1:][target_mask[:, 1:]]
-        return F.cross_entropy(logits, targets), logits.argmax(-1) == targets
+        # A row that is all text has no targets, and its mean would not be a number.
+        loss = F.cross_entropy(logits, targets, reduction='sum') / max(len(targets), 1)
+        return loss, logits.argmax(-1) == targets
 
     def muon_groups(self):
         """(parameter, cut): what Muon orthogonalises; cut gives its matrices as views [count, rows, columns]."""

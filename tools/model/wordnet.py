@@ -22,7 +22,7 @@ import sys
 
 PACKAGE = "wordnet-base=1:3.0-37"
 PACKAGE_SHA256 = "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752"
-WORK = pathlib.Path(os.environ.get("NANDU_DICT_DATA", "/work/dict-data"))
+WORK = pathlib.Path(os.environ.get("NANDU_DICT_DATA", pathlib.Path.home() / ".cache/nandu/dictionary"))
 
 # What the gate calls listed: a synset with such a mark is dropped whole, and so is a word whose other common
 # senses have one, since people ask for the word and not for the sense.
