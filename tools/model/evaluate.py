@@ -68,7 +68,11 @@ class Server:
         self._generate = self._channel.unary_unary(
             f'/{SERVICE}/Generate', request_serializer=lambda m: m.SerializeToString(),
             response_deserializer=self._types['GenerateResponse'].FromString)
-        self._await_model()
+        try:
+            self._await_model()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def _await_model(self) -> None:
