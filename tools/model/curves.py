@@ -33,6 +33,7 @@ def drawing(lines):
     x = lambda tokens: LEFT + tokens / last * (WIDTH - 2 * LEFT)  # noqa: E731
     y = lambda share: TOP + (1 - share) * (HEIGHT - TOP - 40)  # noqa: E731
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11">',
+           '<title>Loss and exact answers over the tokens of the training run</title>',
            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>']
     for share in (0, 0.25, 0.5, 0.75, 1):
         out.append(f'<path d="M{LEFT} {y(share):.0f}H{WIDTH - LEFT}" stroke="#dddddd"/>')

@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 SHIPPED = [('_exps.', Q.MXFP4), ('attn_output_a', Q.BF16), ('compressor_kv', Q.BF16), ('compressor_gate', Q.BF16),
            ('indexer.proj', Q.BF16), ('_fn.', Q.F32), ('_ape.', Q.F32), ('ffn_gate_inp', Q.F32)]
 DESCRIPTION = ('A pocket dictionary: defines frequent English words, finds a fact in a given text, calls a tool. '
-               'It knows nothing else. Trained from random weights by tools/model of the nandu repository.')
+               'It knows nothing else. Trained by tools/model of the nandu repository.')
 # While a layer's entries are at most top_k, all of them are read and the untrained indexer is never asked: 4 * top_k + 3 tokens.
 TOP_K = 1024
 CONTEXT = 4096
