@@ -29,7 +29,7 @@ Examples:
 
 async function inspect(file: string | undefined, flags: { model?: string; verify?: true; json?: true }): Promise<void> {
   const addon = loadAddon();
-  const model = await modelPath(addon, flags.model ?? file);
+  const model = modelPath(flags.model ?? file);
   const progress = new Progress('checking weights');
   const options = { verify: flags.verify === true };
   const facts = await addon.inspect(model, options, progress.update).finally(() => progress.end());

@@ -43,7 +43,7 @@ Examples:
 
 Environment:
   NANDU_TARGET      caps the kernels: scalar, avx2, avx512 or amx (default: the best that this CPU has)
-  XDG_CACHE_HOME    where the embedded model goes when the package cannot be written (default: ~/.cache)
+  XDG_CACHE_HOME    its nandu/kv is where prompts are kept, unless --kv-dir says (default: ~/.cache)
 
 Exit codes:
   0 done   1 unexpected   64 wrong use   66 a model or input file is missing or malformed

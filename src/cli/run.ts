@@ -77,7 +77,7 @@ export function registerRun(program: Command): void {
     .addHelpText(
       'after',
       `
-Without --model the embedded model answers: it is random, and so is its text.
+Without --model the embedded model answers: a pocket dictionary that finds facts in a text and calls tools.
 
 Examples:
   nandu run --model v4.gguf --prompt 'Once upon a time' --max-tokens 64
@@ -93,7 +93,7 @@ async function run(flags: RunFlags): Promise<void> {
   if (flags.prompt === '') throw new UsageError('--prompt is empty');
   const addon = loadAddon();
   const given = flags.tokens === undefined ? null : await readIds(flags.tokens);
-  const model = await modelPath(addon, flags.model);
+  const model = modelPath(flags.model);
   const loading = new Progress('loading');
   const beginMs = performance.now();
   const opened = await NativeRunner.open(

@@ -43,7 +43,7 @@ async function score(flags: ScoreFlags): Promise<void> {
   }
   const addon = loadAddon();
   const given = flags.tokens === undefined ? await readText(flags.text as string) : await readIds(flags.tokens);
-  const model = await modelPath(addon, flags.model);
+  const model = modelPath(flags.model);
   const tokens = typeof given === 'string' ? encode(addon, model, given) : given;
   if (tokens.length === 0) throw new InputError(`${flags.tokens ?? flags.text}: holds no tokens`);
   const progress = new Progress('scoring', 'tokens');

@@ -47,9 +47,9 @@ export function registerServe(program: Command): void {
 Every flag is also a variable: --max-running is NANDU_MAX_RUNNING. A flag goes first.
 
 Examples:
-  nandu serve                                     the embedded model; its text makes no sense
+  nandu serve                                     the embedded model, a pocket dictionary
   nandu serve --model v4.gguf --listen 0.0.0.0:50051 --max-running 32
-  grpcurl -plaintext -d '{"text":"Once upon a time","stop":{"max_tokens":32}}' \\
+  grpcurl -plaintext -d '{"chat":{"messages":[{"role":"ROLE_USER","content":"What is a river?"}]}}' \\
     127.0.0.1:50051 nandu.v1.GenerationService/GenerateStream`,
     )
     .action(serve);
@@ -141,7 +141,7 @@ class ServeProcess {
   async #load(): Promise<void> {
     const beginMs = performance.now();
     const addon = loadAddon();
-    const path = await modelPath(addon, this.config.model ?? undefined);
+    const path = modelPath(this.config.model ?? undefined);
     const buildId = `${this.build.version} ${this.build.revision}`;
     const onProgress = (fraction: number): void => this.#server.setLoading(fraction);
     this.#opened = await openServedModel(addon, path, this.config, buildId, {

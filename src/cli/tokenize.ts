@@ -47,7 +47,7 @@ async function tokenize(flags: TokenizeFlags): Promise<void> {
   if (flags.text !== undefined && flags.file !== undefined) throw new UsageError('give either --text or --file');
   const addon = loadAddon();
   const input = flags.text ?? (flags.file === undefined ? await readStandardInput() : await readText(flags.file));
-  const model = await modelPath(addon, flags.model);
+  const model = modelPath(flags.model);
   const vocabulary = readVocabulary(addon, model);
   if (!vocabulary) throw new InputError(`${model} holds no vocabulary: it works on token ids only`);
   const tokenizer = new Tokenizer(vocabulary);

@@ -1,27 +1,28 @@
-// The embedded model's bytes belong to its recipe number: a start finds out by the number alone whether to make it
-// again.
+// A fresh clone answers: the embedded model, asked as the README shows, over gRPC.
 
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { loadAddon } from '../../src/addon/load.js';
-import { nativeVocabulary } from '../../src/cli/model.js';
-import { DEFAULT_MODEL_RECIPE } from '../../src/engine/default-model.js';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type RealServer, startServer } from '../fakes/real-server.js';
 
-/** Changed by synth, by the vocabulary's text or by its trainer? Then write the next number, here and there. */
-const DIGESTS: Readonly<Record<number, string>> = {
-  1: '2916f2b1a99ffb59ea4727efec72d72096109fae683474e8cc56020d05486a82',
+let server: RealServer;
+beforeAll(async () => {
+  server = await startServer();
+});
+afterAll(() => server.stop());
+
+const answer = async (content: string): Promise<string> => {
+  const { choices } = await server.peer.unary('generation', 'generate', {
+    chat: { messages: [{ role: 'ROLE_USER', content }] },
+    sampling: { temperature: 0 },
+  });
+  expect(choices[0].finishReason).toBe('FINISH_REASON_STOP');
+  return choices[0].text;
 };
 
-test('the embedded model is the one of its recipe number, byte for byte', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'nandu-recipe-'));
-  const path = join(folder, 'default.gguf');
-  const { number, preset, seed, vocabularySize } = DEFAULT_MODEL_RECIPE;
-  await loadAddon().synth(path, { preset, seed }, nativeVocabulary(vocabularySize));
-  const content = readFileSync(path);
-  rmSync(folder, { recursive: true });
-  expect(content.length).toBeLessThan(100e6);
-  expect(createHash('sha256').update(content).digest('hex')).toBe(DIGESTS[number]);
+test('the embedded model defines a word', async () => {
+  expect(await answer('What is a river?')).toMatch(/^A river is .*\bwater\b.*\.$/);
+});
+
+test('and finds a fact in a text', async () => {
+  const text = 'Marta lives in Oslo. The code of the red door is 4711. Peter works as a baker.';
+  expect(await answer(`${text}\n\nWhere does Marta live?`)).toContain('Oslo');
 });

@@ -1,20 +1,29 @@
-// The whole product from outside: a real server process, the embedded model, real gRPC clients that behave and misbehave.
+// The whole product from outside: a real server process, a random model, real gRPC clients that behave and misbehave.
 // What is not proved here: speed, and models that make sense.
 
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { collect, type Message, Peer, refusal, refusalOf } from '../fakes/api-harness.js';
-import { type RealServer, startServer } from '../fakes/real-server.js';
+import { type RealServer, startServer, writeRandomModel } from '../fakes/real-server.js';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
+const folder = mkdtempSync(join(tmpdir(), 'nandu-server-'));
+const model = ['--model', join(folder, 'random.gguf')];
 let server: RealServer;
 beforeAll(async () => {
-  server = await startServer(['--max-running', '16']);
+  writeRandomModel(join(folder, 'random.gguf'));
+  server = await startServer([...model, '--max-running', '16']);
 });
-afterAll(() => server.stop());
+afterAll(async () => {
+  await server.stop();
+  rmSync(folder, { recursive: true });
+});
 
 const words = 'the quick brown river of an animal that a person may see or hear in water and light'.split(' ');
 const textOf = (length: number, salt: number) =>
@@ -180,7 +189,7 @@ test('chat, tools and Tokenize agree on the prompt; special tokens never come ou
 });
 
 test('SIGTERM lets running calls end, refuses new ones as DRAINING, and exits with 0', async () => {
-  const other = await startServer(['--drain-timeout', '30s']);
+  const other = await startServer([...model, '--drain-timeout', '30s']);
   const running = collect(other.peer.stream(ask(2, { stop: { maxTokens: 400, ignoreEos: true } })));
   await vi.waitFor(async () => {
     const { load } = await other.peer.unary('admin', 'getLoad');
@@ -199,12 +208,12 @@ test('SIGTERM lets running calls end, refuses new ones as DRAINING, and exits wi
 });
 
 test('a server killed by kill -9 comes back on the same port at once', async () => {
-  const first = await startServer();
+  const first = await startServer(model);
   const before = answerOf(await first.peer.unary('generation', 'generate', ask(3)));
   first.process.kill('SIGKILL');
   expect(await first.exit).toBe('SIGKILL');
   first.peer.close();
-  const second = await startServer(['--listen', first.address]);
+  const second = await startServer([...model, '--listen', first.address]);
   expect(second.address).toBe(first.address);
   expect(answerOf(await second.peer.unary('generation', 'generate', ask(3)))).toEqual(before);
   await second.stop();

@@ -1,6 +1,6 @@
 // A real `nandu serve` as a child process, for tests that must see it from outside: signals, memory, descriptors.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Message, Peer } from './api-harness.js';
@@ -22,7 +22,13 @@ export interface RealServer {
   stop(): Promise<void>;
 }
 
-/** Started and SERVING. */
+/** Writes a small model that knows a vocabulary and nothing else: behaviour is tested on it, and sense is not. */
+export function writeRandomModel(path: string): void {
+  const { status, stderr } = spawnSync(process.execPath, [bin, 'synth', path, '--vocab', '4096'], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`nandu synth ended with ${status}: ${stderr}`);
+}
+
+/** Started and SERVING; the embedded model, unless the flags name one. */
 export async function startServer(flags: readonly string[] = []): Promise<RealServer> {
   const child = spawn(process.execPath, [bin, 'serve', '--listen', '127.0.0.1:0', ...flags], {
     // The user's own cache is not for tests, and two at once would be refused there; --kv-dir among the flags goes before it.
