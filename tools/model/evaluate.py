@@ -35,6 +35,10 @@ SAMPLED = {'offensive'}
 DETAIL = ('headword', 'value', 'parsed', 'name', 'arguments', 'verdict', 'refused', 'closed')
 
 
+def to_json(value) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 def messages() -> dict[str, type]:
     """The message classes of the contract, from the descriptors that the repository keeps: no generated code."""
     pool = descriptor_pool.DescriptorPool()
@@ -93,10 +97,11 @@ class Server:
         self._process.wait(30)
 
     def ask(self, case: gate.Case, temperature: float = 0, cache: str = 'CACHE_MODE_BYPASS'):
-        chat = {'messages': [], 'tools': [{'name': tool['name'], 'description': tool.get('description', ''),
-                                           'parameters_json': json.dumps(tool['parameters'], ensure_ascii=False)} for tool in case.tools]}
+        tools = [{'name': tool['name'], 'description': tool.get('description', ''),
+                  'parameters_json': to_json(tool['parameters'])} for tool in case.tools]
+        chat = {'messages': [], 'tools': tools}
         for at, message in enumerate(case.messages):
-            calls = [{'id': f'call_{at}_{i}', 'name': call['name'], 'arguments_json': json.dumps(call['arguments'], ensure_ascii=False)}
+            calls = [{'id': f'call_{at}_{i}', 'name': call['name'], 'arguments_json': to_json(call['arguments'])}
                      for i, call in enumerate(message.get('tool_calls', ()))]
             entry = {'role': 'ROLE_' + message['role'].upper(), 'content': message['content'], 'tool_calls': calls}
             if message['role'] == 'tool':
@@ -119,7 +124,8 @@ def answer(response) -> gate.Answer:
         except ValueError:
             broken = True
     # Reasoning that never closed has no answer behind it.
-    return gate.Answer(choice.text, choice.finish_reason in (1, 4), tuple(calls), choice.reasoning if choice.text else None, broken)
+    reasoning = choice.reasoning if choice.text else None
+    return gate.Answer(choice.text, choice.finish_reason in (1, 4), tuple(calls), reasoning, broken)
 
 
 def ask_all(server: Server, kinds: list[str], limit: int, workers: int) -> dict[str, list[gate.Answer]]:
@@ -153,7 +159,7 @@ def evaluate(model: pathlib.Path, numerics: str, kinds: list[str], args) -> tupl
     seconds = time.monotonic() - began
     result = {'model': model.name, 'numerics': numerics, 'seconds': round(seconds, 1),
               'kinds': {kind: gate.score(kind, given) for kind, given in answers.items()}}
-    greedy = [(gate.cases(kind)[i], given) for kind, found in answers.items() if kind not in SAMPLED for i, given in enumerate(found)]
+    greedy = [pair for kind, found in answers.items() if kind not in SAMPLED for pair in zip(gate.cases(kind), found)]
     result['in_form'] = {'count': len(greedy), 'share': sum(gate.is_in_form(*pair) for pair in greedy) / max(1, len(greedy))}
     return result, answers
 
@@ -172,8 +178,9 @@ def table(results: list[dict], cache: dict | None) -> str:
             least = demands.get((kind, measure))
             lines.append(f"| {kind} ({scores['count']}) | {measure} | {f'>= {percent(least)}' if least else ''} | "
                          + ' | '.join(percent(r['kinds'][kind][measure]) for r in results) + ' |')
-    lines.append(f"| all greedy answers ({results[0]['in_form']['count']}) | ended by itself, in form | >= 100.0 % | "
-                 + ' | '.join(percent(r['in_form']['share']) for r in results) + ' |')
+    if results[0]['in_form']['count']:
+        lines.append(f"| all greedy answers ({results[0]['in_form']['count']}) | ended by itself, in form | >= 100.0 % | "
+                     + ' | '.join(percent(r['in_form']['share']) for r in results) + ' |')
     if cache:
         lines.append(f"| cache hit = miss ({cache['hits']} hits, {cache['restored_tokens']} tokens restored) | same tokens | "
                      f">= 100.0 % | {percent(cache['same'] / cache['count'])} |" + ' |' * (len(results) - 1))
@@ -201,8 +208,9 @@ def main() -> None:
         results.append(evaluate(args.baseline, 'f32', kinds, args)[0])
     cache = None
     if not args.no_cache:
-        with tempfile.TemporaryDirectory() as folder, Server(args.model, args.numerics, folder, args.threads, args.concurrent) as server:
-            cache = compare_cache(server)
+        with tempfile.TemporaryDirectory() as folder:
+            with Server(args.model, args.numerics, folder, args.threads, args.concurrent) as server:
+                cache = compare_cache(server)
     for kind, given in answers.items():
         for question, expected, said in gate.wrong(kind, given, args.show):
             print(f'{kind}: {question!r}\n  expected {expected!r}\n  answered {said!r}')
@@ -212,7 +220,7 @@ def main() -> None:
         args.markdown.write_text(markdown)
     if args.json:
         said = {kind: [dataclasses.asdict(a) for a in given] for kind, given in answers.items()}
-        args.json.write_text(json.dumps({'results': results, 'cache': cache, 'answers': said}, ensure_ascii=False, indent=1) + '\n')
+        args.json.write_text(to_json({'results': results, 'cache': cache, 'answers': said}) + '\n')
 
 
 if __name__ == '__main__':
