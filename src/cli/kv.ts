@@ -93,6 +93,9 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     io: config.io,
     fault: config.kvFault ?? '',
   };
+  const pins = new PinFile(directory);
+  const remembered = await pins.read(Date.now());
+  // From here to the end nothing may be waited for: the store tells what it finds, and only the tier listens.
   let store: NativeKvStore;
   try {
     store = await openStore(addon, options, runner);
@@ -102,7 +105,6 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     log.warn({ kv_dir: directory, reason: error.message }, 'the prompt cache has no disk');
     return null;
   }
-  const pins = new PinFile(directory);
   const disk = new DiskTier({
     store,
     ram: cache.ram,
@@ -110,7 +112,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     blockPayloadBytes,
     pointPayloadBytes,
     writeBudgetBytes: config.kvWriteBudget,
-    pins: await pins.read(Date.now()),
+    pins: remembered,
     savePins: (all) => pins.save(all),
     onRoom: () => cache.roomMade(),
     now: () => performance.now(),
