@@ -23,6 +23,7 @@ struct Mapping {
 std::atomic<Mapping*> mappings{nullptr};
 std::mutex changing;
 struct sigaction before;  // what answered SIGBUS before us
+std::atomic<bool> told{false};
 
 // Where this thread goes on when [begin, begin + bytes) raises SIGBUS.
 struct Recovery {
@@ -43,6 +44,8 @@ void on_sigbus(int, siginfo_t* info, void*) {
   for (const Mapping* m = mappings.load(std::memory_order_acquire); is_fault && m; m = m->next) {
     const uint8_t* data = m->data.load(std::memory_order_acquire);
     if (!data || at < data || static_cast<uint64_t>(at - data) >= m->size) continue;
+    // Several threads may meet it at once; one of them says so, and takes the others with it.
+    while (told.exchange(true)) pause();
     if (write(STDERR_FILENO, m->line.data(), m->line.size()) < 0) _exit(kExitModelFile);
     _exit(kExitModelFile);
   }
