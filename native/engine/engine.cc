@@ -58,9 +58,12 @@ Result<Loaded> load_for_use(const EngineOptions& options, const std::function<vo
                  options.target.c_str());
   Workers::set_float_environment();
   // A set that is wrong on this machine is passed over, unless it was asked for.
-  if (options.target.empty())
-    while (self_test(*kernels) && next_best(*kernels)) kernels = next_best(*kernels);
-  if (const char* differs = self_test(*kernels))
+  const char* differs = self_test(*kernels);
+  while (differs && options.target.empty() && next_best(*kernels)) {
+    kernels = next_best(*kernels);
+    differs = self_test(*kernels);
+  }
+  if (differs)
     return error(Code::kEngine, "kernel target %s computes %s wrongly on this machine; cap it with NANDU_TARGET",
                  kernels->name, differs);
   auto model = load_model(options.model, options.context);

@@ -1,9 +1,8 @@
 // What of RAM a record on disk holds: the compressed rows of whole blocks (a segment), or a point. The one place that
 // knows both the layout in RAM and the order on disk (docs/formats.md, Payloads).
 //
-//   segment   layer by layer (those that have compressed rows): the main rows of all its blocks, then, for CSA, their
-//   index
-//             rows; no padding
+//   segment   layer by layer (those that have compressed rows): the main rows of all its blocks, then, for CSA,
+//             their index rows; no padding
 //   point     the bytes of Point
 #pragma once
 

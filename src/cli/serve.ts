@@ -6,7 +6,6 @@
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as timeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { loadAddon, type ModelDescription } from '../addon/load.js';
@@ -15,6 +14,7 @@ import { ApiServer } from '../api/server.js';
 import { newInstanceId } from '../base/ids.js';
 import { type Log, openLog } from '../base/log.js';
 import { DEFAULT_PRICES, type PriceList } from '../base/prices.js';
+import { within } from '../base/within.js';
 import { type Config, flagOf, readConfig, SETTINGS, type SettingName } from '../config.js';
 import { UnavailableError } from './format.js';
 import { modelPath } from './model.js';
@@ -119,7 +119,7 @@ class ServeProcess {
     } finally {
       await this.#server.close();
       // A device that hangs keeps the store's threads; nobody waits for it longer than the store itself would.
-      await Promise.race([this.#opened?.close(), timeout(CLOSE_PATIENCE_MS, undefined, { ref: false })]);
+      if (this.#opened) await within(CLOSE_PATIENCE_MS, this.#opened.close(), undefined);
       process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
     }
   }

@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as timeout } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { within } from '../base/within.js';
 import { writeDurably } from './durable-file.js';
 
 const MEMO_FILE = 'weights.json';
@@ -56,7 +56,7 @@ function readMemo(file: string): Record<string, string> {
 async function writeMemo(file: string, memo: Record<string, string>): Promise<void> {
   const newest = Object.entries(memo).slice(-MEMO_ENTRIES);
   const written = writeDurably(file, JSON.stringify(Object.fromEntries(newest))).catch(() => {});
-  await Promise.race([written, timeout(WRITE_PATIENCE_MS, undefined, { ref: false })]);
+  await within(WRITE_PATIENCE_MS, written, undefined);
 }
 
 function inWorker(paths: readonly string[]): Promise<string> {

@@ -223,7 +223,7 @@ export class Scheduler {
    */
   #numDelayed(priority: Priority): number {
     const counts = (sequence: Sequence): boolean =>
-      !isContinued(sequence) && CLASSES.indexOf(sequence.priority) <= CLASSES.indexOf(priority);
+      !isContinued(sequence) && rankOf(sequence.priority) <= rankOf(priority);
     // One that waits for another's prefix holds no place, but there is one for it: it is not what makes the queue long.
     const fresh = this.#inOrder().filter(counts).length;
     const admissible = this.#admissible(() => true).filter(counts).length;
@@ -297,11 +297,9 @@ export class Scheduler {
     let blocks = Math.max(this.#cache.ram.available, this.#limits.kvBlocks - held);
     for (const { priority, lease } of this.#inOrder()) {
       if (this.#cache.isBlocked(lease)) continue;
-      const lower = CLASSES.slice(CLASSES.indexOf(priority) + 1).reverse();
-      const candidates = lower.flatMap((of) => {
-        const those = staying.filter((sequence) => sequence.priority === of && this.#mayLeave(sequence));
-        return those.sort((a, b) => b.id - a.id);
-      });
+      const candidates = staying
+        .filter((other) => rankOf(other.priority) > rankOf(priority) && this.#mayLeave(other))
+        .sort((a, b) => rankOf(b.priority) - rankOf(a.priority) || b.id - a.id);
       if (candidates.length === 0) return;
       const wanted = this.#cache.slotsWanted(lease);
       const leaving: Sequence[] = [];
@@ -379,6 +377,11 @@ export class Scheduler {
     // Without a prompt the rows of a step are the decoders' own: one number, whatever ends, so that the plan can stand.
     return { stepTokens: prefilling.length === 0 ? stepTokens : decodeRows + promptRows, entries };
   }
+}
+
+/** 0: the highest class. */
+function rankOf(priority: Priority): number {
+  return CLASSES.indexOf(priority);
 }
 
 /** It is on its way out of native. */

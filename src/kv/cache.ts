@@ -7,8 +7,8 @@
 // Rows are shared at multiples of 128 that a point stands behind. What a request computes is findable from the moment that it
 // is complete, and goes to the disk as soon as a point does.
 
-import { setTimeout as timeout } from 'node:timers/promises';
 import { Failure } from '../base/failures.js';
+import { within } from '../base/within.js';
 import { BLOCK_TOKENS, hittableBlocks } from './block.js';
 import { CacheCounts } from './cache-counts.js';
 import { type ChainHasher, chainOf, keyOfPrefixId } from './chain-hash.js';
@@ -73,7 +73,7 @@ const RESTORE_SHARE = 0.05;
 const RESTORE_BASE_MS = 1000;
 const RESTORE_MS_PER_MIB = 5;
 
-/** Purge: how long the weights' digest is waited for, without which the disk is not in use. */
+/** Purges and pins: how long the weights' digest is waited for, without which the disk is not in use. */
 const ATTACH_PATIENCE_MS = 10_000;
 
 // Events are numbered from the time of the start on, so that a reader of an earlier process, which had fewer a millisecond,
@@ -348,6 +348,11 @@ export class KvCache implements PromptCache {
 
   // --- what clients ask ---
 
+  /** A disk that is expected is waited for: what clients say of it concerns what lies there. */
+  async #attachedInTime(): Promise<void> {
+    if (this.#expectsDisk && !this.#disk) await within(ATTACH_PATIENCE_MS, this.#attached, undefined);
+  }
+
   probe(tokens: Uint32Array, scope: string): CacheCover {
     const wishes = { read: true, write: false, scope, boundaries: [] };
     return this.cover(this.open({ promptTokens: tokens, numChoices: 1, totalTokens: tokens.length, wishes }));
@@ -355,8 +360,7 @@ export class KvCache implements PromptCache {
 
   async pin(prefixId: string, untilMs: number | null): Promise<number> {
     const key = keyOfPrefixId(prefixId);
-    if (this.#expectsDisk && !this.#disk)
-      await Promise.race([this.#attached, timeout(ATTACH_PATIENCE_MS, undefined, { ref: false })]);
+    await this.#attachedInTime();
     const bytes = key === null ? null : ((await this.#disk?.pin(key, untilMs)) ?? null);
     if (bytes === null) {
       const facts = { resource: { type: 'prefix', name: prefixId } };
@@ -366,8 +370,7 @@ export class KvCache implements PromptCache {
   }
 
   async purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }> {
-    if (this.#expectsDisk && !this.#disk)
-      await Promise.race([this.#attached, timeout(ATTACH_PATIENCE_MS, undefined, { ref: false })]);
+    await this.#attachedInTime();
     if ((this.#expectsDisk || this.#diskProblem !== '') && !this.#disk) {
       throw new Failure('CACHE_UNAVAILABLE', 'the disk is not in use yet, so nothing can be purged there; try again');
     }

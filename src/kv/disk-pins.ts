@@ -1,8 +1,8 @@
 // Prefixes that clients want kept on the disk: those in the index, and those that are queued or, after a start, not found yet.
 // Remembered for the next process before they are answered.
 
-import { setTimeout as timeout } from 'node:timers/promises';
 import { Failure } from '../base/failures.js';
+import { within } from '../base/within.js';
 import { type DiskIndex, MAX_PINS } from './disk-index.js';
 import { maxPinnedBytes } from './reclaim.js';
 import type { HashKey, KvStore } from './store.js';
@@ -43,7 +43,7 @@ export class DiskPins {
       () => true,
       () => false,
     );
-    if (!(await Promise.race([saved, timeout(SAVE_PATIENCE_MS, false, { ref: false })])))
+    if (!(await within(SAVE_PATIENCE_MS, saved, false)))
       throw new Failure(
         'CACHE_UNAVAILABLE',
         'the pin holds, but the disk does not take it: a restart will not know it',

@@ -7,6 +7,7 @@
 //   restore ──reads──▶ all there │ one failed, or the deadline passed: the others are cancelled, and the prompt is computed
 
 import { Failure } from '../base/failures.js';
+import { within } from '../base/within.js';
 import { BLOCK_TOKENS } from './block.js';
 import { BoundedSet } from './bounded-set.js';
 import { DiskIndex, type IndexedRecord, type Selection } from './disk-index.js';
@@ -317,6 +318,7 @@ export class DiskTier {
 
   // --- restoring ---
 
+  /** See Restores.begin. */
   restore(
     parts: readonly { readonly run: Run; readonly slots: readonly number[] }[],
     point: IndexedRecord | null,
@@ -348,7 +350,7 @@ export class DiskTier {
   /** Hidden at once; resolves when it is durable, rejects with CACHE_UNAVAILABLE when the disk cannot be written. */
   async purge(selection: Selection): Promise<{ blocks: number; bytes: number; keys: HashKey[] }> {
     // Until recovery is done nobody knows all of it.
-    if (this.#isRecovering) await Promise.race([this.#recovered, timeout(PURGE_TIMEOUT_MS)]);
+    if (this.#isRecovering) await within(PURGE_TIMEOUT_MS, this.#recovered, undefined);
     if (this.#isRecovering) throw unavailable('the index of the disk is still being read');
     const { scopeTag, key, unusedSinceMs } = selection;
     const underWay = [...this.#writes.values(), ...this.#waiting].filter(
@@ -363,7 +365,7 @@ export class DiskTier {
     const found = this.#totalsOf(records);
     for (const record of records) this.#removed(this.index.remove(record.id, 'purged'));
     // With it goes what had left the index before, of which nobody knows any more whether it is part of this.
-    const isDone = await Promise.race([this.#destroyLeft(underWay), timeout(PURGE_TIMEOUT_MS).then(() => false)]);
+    const isDone = await within(PURGE_TIMEOUT_MS, this.#destroyLeft(underWay), false);
     if (isDone) return found;
     throw unavailable('the disk cannot be written now; what was purged is hidden, and is deleted once it can be');
   }
@@ -377,7 +379,7 @@ export class DiskTier {
       if (record.kind !== 'segment') continue;
       const blocks = this.index.blocksOf(record);
       const front = blocks.slice(0, Math.max(0, blocks.indexOf(key)));
-      if (front.length > 0) await Promise.race([this.#writeFront(record, front), timeout(PURGE_TIMEOUT_MS)]);
+      if (front.length > 0) await within(PURGE_TIMEOUT_MS, this.#writeFront(record, front), undefined);
     }
   }
 
@@ -664,8 +666,4 @@ function isAt({ chain, record }: Write, key: HashKey): boolean {
 
 function unavailable(message: string): Failure {
   return new Failure('CACHE_UNAVAILABLE', message);
-}
-
-function timeout(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

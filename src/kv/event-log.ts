@@ -61,8 +61,7 @@ export class EventLog {
       if (missed.length > 0) onEvents(afterSequence + 1, missed, false);
     } else {
       // The snapshot stands for everything up to the newest number; its own events have none.
-      const events = this.#snapshot();
-      onEvents(next - events.length, events, afterSequence > 0);
+      this.#beginAnew([onEvents], afterSequence > 0);
     }
     this.#listeners.add(onEvents);
     return { close: () => this.#listeners.delete(onEvents) };
@@ -72,9 +71,13 @@ export class EventLog {
   announce(): void {
     this.#publish();
     if (this.#listeners.size === 0) return;
+    this.#beginAnew([...this.#listeners], true);
+  }
+
+  #beginAnew(listeners: readonly Listener[], reset: boolean): void {
     const events = this.#snapshot();
     const first = this.#firstSequence + this.#events.length - events.length;
-    for (const listener of [...this.#listeners]) listener(first, events, true);
+    for (const listener of listeners) listener(first, events, reset);
   }
 
   #publish(): void {

@@ -173,6 +173,11 @@ static inline void merge_values(const float* sums, uint32_t dims, const float* a
   }
 }
 
+// Tile b = 16 rows, and c moves on by a . b.
+#define TILE_LOAD_DOT(c, a, b, from, stride) \
+  TILE_LOAD(b, from, stride);                \
+  TILE_DOT(c, a, b)
+
 static inline void tile_values(const uint8_t* turned, const uint8_t* pairs, uint32_t first, uint32_t last,
                                uint32_t padded, const float* alphas, const float* betas, uint32_t heads, float* sums,
                                float* o) {
@@ -190,24 +195,16 @@ static inline void tile_values(const uint8_t* turned, const uint8_t* pairs, uint
       TILE_ZERO(2);
       TILE_ZERO(3);
       if (front) {
-        TILE_LOAD(6, pairs + 4 * d, stride);
-        TILE_DOT(0, 4, 6);
-        TILE_LOAD(7, pairs + 4 * d + 64, stride);
-        TILE_DOT(1, 4, 7);
-        TILE_LOAD(6, pairs + 4 * d + 128, stride);
-        TILE_DOT(2, 4, 6);
-        TILE_LOAD(7, pairs + 4 * d + 192, stride);
-        TILE_DOT(3, 4, 7);
+        TILE_LOAD_DOT(0, 4, 6, pairs + 4 * d, stride);
+        TILE_LOAD_DOT(1, 4, 7, pairs + 4 * d + 64, stride);
+        TILE_LOAD_DOT(2, 4, 6, pairs + 4 * d + 128, stride);
+        TILE_LOAD_DOT(3, 4, 7, pairs + 4 * d + 192, stride);
       }
       if (back) {
-        TILE_LOAD(6, lower + 4 * d, stride);
-        TILE_DOT(0, 5, 6);
-        TILE_LOAD(7, lower + 4 * d + 64, stride);
-        TILE_DOT(1, 5, 7);
-        TILE_LOAD(6, lower + 4 * d + 128, stride);
-        TILE_DOT(2, 5, 6);
-        TILE_LOAD(7, lower + 4 * d + 192, stride);
-        TILE_DOT(3, 5, 7);
+        TILE_LOAD_DOT(0, 5, 6, lower + 4 * d, stride);
+        TILE_LOAD_DOT(1, 5, 7, lower + 4 * d + 64, stride);
+        TILE_LOAD_DOT(2, 5, 6, lower + 4 * d + 128, stride);
+        TILE_LOAD_DOT(3, 5, 7, lower + 4 * d + 192, stride);
       }
       TILE_STORE(0, sums, 256);
       TILE_STORE(1, sums + 16, 256);
@@ -219,22 +216,20 @@ static inline void tile_values(const uint8_t* turned, const uint8_t* pairs, uint
     TILE_ZERO(0);
     TILE_ZERO(1);
     if (front) {
-      TILE_LOAD(6, pairs + 4 * d, stride);
-      TILE_DOT(0, 4, 6);
-      TILE_LOAD(7, pairs + 4 * d + 64, stride);
-      TILE_DOT(1, 4, 7);
+      TILE_LOAD_DOT(0, 4, 6, pairs + 4 * d, stride);
+      TILE_LOAD_DOT(1, 4, 7, pairs + 4 * d + 64, stride);
     }
     if (back) {
-      TILE_LOAD(6, lower + 4 * d, stride);
-      TILE_DOT(0, 5, 6);
-      TILE_LOAD(7, lower + 4 * d + 64, stride);
-      TILE_DOT(1, 5, 7);
+      TILE_LOAD_DOT(0, 5, 6, lower + 4 * d, stride);
+      TILE_LOAD_DOT(1, 5, 7, lower + 4 * d + 64, stride);
     }
     TILE_STORE(0, sums, 256);
     TILE_STORE(1, sums + 16, 256);
     merge_values(sums, 32, alphas, betas, heads, h, d, o);
   }
 }
+
+#undef TILE_LOAD_DOT
 
 static inline void tile_block(const void* query, const void* block, uint32_t first, uint32_t last, uint32_t heads,
                               uint32_t head_dim, void* state, KernelScratch* scratch) {
