@@ -8,6 +8,7 @@ import { loadAddon, nativeErrorCode } from '../addon/load.js';
 import type { NativeRunner } from '../addon/runner.js';
 import { ConfigurationError } from '../base/configuration-error.js';
 import type { Log } from '../base/log.js';
+import { within } from '../base/within.js';
 import type { Config } from '../config.js';
 import type { CacheConfig } from '../engine/engine.js';
 import type { KvCache } from '../kv/cache.js';
@@ -18,7 +19,7 @@ import { storedBytes } from '../kv/store.js';
 import { StorageError, UnavailableError } from './format.js';
 import { quotaFor } from './kv-directory.js';
 import { PinFile } from './pins.js';
-import { weightsDigest } from './weights-digest.js';
+import { rememberedDigest, weightsDigest } from './weights-digest.js';
 
 /** Counted up when an arithmetic change alters a bit of any row (docs/arithmetic.md). */
 const NUMERIC_VERSION = 1;
@@ -30,6 +31,8 @@ const CHAT_ENCODING_VERSION = 1;
 const DEFAULT_TENANT = 'default';
 /** Of the file system, never taken by the cache. */
 const FREE_FLOOR_BYTES = 256 * 2 ** 20;
+/** So long a request waits for what an earlier server left on the disk: about what a terabyte takes to be found. */
+const RECOVERY_PATIENCE_MS = 3000;
 /** Of the KV budget, when --kv-memory does not say. */
 const KEPT_SHARE = 0.25;
 
@@ -77,7 +80,7 @@ export interface OpenDisk {
  * cannot serve. The digest is computed behind its back.
  */
 export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
-  const { addon, runner, description, config, cache, listener } = wiring;
+  const { addon, runner, description, modelPath, config, cache, listener } = wiring;
   const { log } = listener;
   const { kvDir: directory } = config;
   if (directory === '') return null;
@@ -124,14 +127,15 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
       else log.warn({ kv_dir: directory, problem }, 'the disk of the prompt cache has a problem');
     },
   });
-  cache.expectDisk();
+  cache.expectDisk(rememberedDigest(modelPath, directory) !== null);
   const { backend } = store;
   log.info(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
     'the prompt cache is open',
   );
   listener.onDiskHealth(true);
-  void attach(store, disk, wiring);
+  const inUse = Promise.all([attach(store, disk, wiring), disk.recovered]);
+  void within(RECOVERY_PATIENCE_MS, inUse, undefined).then(() => cache.stopWaiting());
   return {
     backend,
     close: () => disk.close(),

@@ -23,6 +23,11 @@ export function partsOf(path: string): string[] {
   return Array.from({ length: Number(count) }, (_, index) => `${before}${String(index + 1).padStart(5, '0')}${after}`);
 }
 
+/** What `weightsDigest` gives, if that is remembered; null: the file has to be read. */
+export function rememberedDigest(path: string, directory: string): string | null {
+  return readMemo(join(directory, MEMO_FILE))[partsOf(path).map(tagOf).join(' ')] ?? null;
+}
+
 /** 64 hexadecimal digits. `directory`: where results are remembered; null: nowhere. */
 export async function weightsDigest(path: string, directory: string | null): Promise<string> {
   const paths = partsOf(path);
