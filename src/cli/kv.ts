@@ -19,7 +19,7 @@ import { storedBytes } from '../kv/store.js';
 import { StorageError, UnavailableError } from './format.js';
 import { quotaFor } from './kv-directory.js';
 import { PinFile } from './pins.js';
-import { rememberedDigest, weightsDigest } from './weights-digest.js';
+import type { WeightsFiles } from './weights-digest.js';
 
 /** Counted up when an arithmetic change alters a bit of any row (docs/arithmetic.md). */
 const NUMERIC_VERSION = 1;
@@ -64,7 +64,8 @@ export interface DiskWiring {
   readonly addon: NativeAddon;
   readonly runner: NativeRunner;
   readonly description: ModelDescription;
-  readonly modelPath: string;
+  /** Opened before the engine opened them; null: they could not be. */
+  readonly weights: WeightsFiles | null;
   readonly config: Config;
   readonly cache: KvCache;
   readonly listener: DiskListener;
@@ -80,7 +81,7 @@ export interface OpenDisk {
  * cannot serve. The digest is computed behind its back.
  */
 export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
-  const { addon, runner, description, modelPath, config, cache, listener } = wiring;
+  const { addon, runner, description, config, cache, listener } = wiring;
   const { log } = listener;
   const { kvDir: directory } = config;
   if (directory === '') return null;
@@ -117,6 +118,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     writeBudgetBytes: config.kvWriteBudget,
     pins: remembered,
     savePins: (all) => pins.save(all),
+    isModelUnchanged: () => wiring.weights?.isUnchanged() !== false,
     onRoom: () => cache.roomMade(),
     now: () => performance.now(),
     wallNow: () => Date.now(),
@@ -127,7 +129,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
       else log.warn({ kv_dir: directory, problem }, 'the disk of the prompt cache has a problem');
     },
   });
-  cache.expectDisk(rememberedDigest(modelPath, directory) !== null);
+  cache.expectDisk(wiring.weights?.isRemembered(directory) === true);
   const { backend } = store;
   log.info(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
@@ -175,11 +177,12 @@ async function openStore(
 }
 
 async function attach(store: NativeKvStore, disk: DiskTier, wiring: DiskWiring): Promise<void> {
-  const { description, modelPath, config, cache } = wiring;
+  const { description, weights: files, config, cache } = wiring;
   const { log, onDiskHealth } = wiring.listener;
   const beganMs = performance.now();
   try {
-    const weights = await weightsDigest(modelPath, store.directory);
+    if (!files?.isWhereItWas()) throw new Error('the model file was replaced while it was loaded');
+    const weights = await files.digest(store.directory);
     const identity = identityOf({
       weights,
       tokenizer: digestOf(description.tokenizer),

@@ -1,9 +1,9 @@
 // Digest of a model file's whole content: what a cached row depends on is the weights themselves, not their name. A worker
 // thread reads and hashes at some 1.5 GB/s; the result is remembered beside the cache, for as long as the file stays the same.
+// The files are held open meanwhile: their names may come to mean others, and the engine would still compute with these.
 
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { within } from '../base/within.js';
@@ -23,28 +23,100 @@ export function partsOf(path: string): string[] {
   return Array.from({ length: Number(count) }, (_, index) => `${before}${String(index + 1).padStart(5, '0')}${after}`);
 }
 
-/** What `weightsDigest` gives, if that is remembered; null: the file has to be read. */
-export function rememberedDigest(path: string, directory: string): string | null {
-  return readMemo(join(directory, MEMO_FILE))[partsOf(path).map(tagOf).join(' ')] ?? null;
+interface Part {
+  readonly path: string;
+  readonly fd: number;
+  readonly before: State;
 }
 
-/** 64 hexadecimal digits. `directory`: where results are remembered; null: nowhere. */
-export async function weightsDigest(path: string, directory: string | null): Promise<string> {
-  const paths = partsOf(path);
-  const tag = paths.map(tagOf).join(' ');
-  const memo = directory === null ? {} : readMemo(join(directory, MEMO_FILE));
-  const known = memo[tag];
-  if (known !== undefined) return known;
-  const digest = await inWorker(paths);
-  // Replaced while it was read: what was hashed is neither the old file nor the new one.
-  if (paths.map(tagOf).join(' ') !== tag) throw new Error(`${path} changed while it was read`);
-  if (directory !== null) await writeMemo(join(directory, MEMO_FILE), { ...memo, [tag]: digest });
-  return digest;
+/** What no change of a file's content leaves as it was. Times are what a copy may set; the time of change is the kernel's own. */
+interface State {
+  readonly dev: bigint;
+  readonly ino: bigint;
+  readonly size: bigint;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly nlink: bigint;
 }
 
-function tagOf(path: string): string {
-  const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true });
-  return `${dev}:${ino}:${size}:${mtimeNs}`;
+export class WeightsFiles {
+  readonly #parts: readonly Part[];
+  #isReading = false;
+
+  private constructor(parts: readonly Part[]) {
+    this.#parts = parts;
+  }
+
+  /** To be called before the engine opens the model, so that no change between the two is missed. Throws what opening throws. */
+  static open(path: string): WeightsFiles {
+    const parts: Part[] = [];
+    try {
+      for (const part of partsOf(path)) {
+        const fd = openSync(part, 'r');
+        parts.push({ path: part, fd, before: fstatSync(fd, { bigint: true }) });
+      }
+    } catch (error) {
+      for (const { fd } of parts) closeSync(fd);
+      throw error;
+    }
+    return new WeightsFiles(parts);
+  }
+
+  /** Whether the names mean these files still; called when the engine has opened it, that it has these very files. */
+  isWhereItWas(): boolean {
+    return this.#parts.every(({ path, before }) => {
+      const now = statSync(path, { bigint: true, throwIfNoEntry: false });
+      return now !== undefined && now.dev === before.dev && now.ino === before.ino;
+    });
+  }
+
+  /** Whether nobody has written into them since they were opened. Takes microseconds. */
+  isUnchanged(): boolean {
+    return this.#parts.every(({ fd, before }) => {
+      const now = fstatSync(fd, { bigint: true });
+      // A name more or less changes the time of change too, and no content.
+      const isRenamed = now.nlink !== before.nlink;
+      return (
+        now.size === before.size && now.mtimeNs === before.mtimeNs && (isRenamed || now.ctimeNs === before.ctimeNs)
+      );
+    });
+  }
+
+  /** Whether the digest is known in this directory, so that nothing has to be read. */
+  isRemembered(directory: string): boolean {
+    return readMemo(join(directory, MEMO_FILE))[this.#tag] !== undefined;
+  }
+
+  /** 64 hexadecimal digits. `directory`: where results are remembered. Rejects when the files changed while they were read. */
+  async digest(directory: string): Promise<string> {
+    const tag = this.#tag;
+    const file = join(directory, MEMO_FILE);
+    const memo = readMemo(file);
+    const digest = memo[tag] ?? (await this.#read());
+    if (!this.isUnchanged()) throw new Error(`${this.#parts[0]?.path} changed while it was read`);
+    if (memo[tag] === undefined) await writeMemo(file, { ...memo, [tag]: digest });
+    return digest;
+  }
+
+  /** A digest that is under way keeps them: a number that is free again would mean another file. */
+  close(): void {
+    if (!this.#isReading) for (const { fd } of this.#parts) closeSync(fd);
+  }
+
+  get #tag(): string {
+    return this.#parts.map(({ before }) => tagOf(before)).join(' ');
+  }
+
+  async #read(): Promise<string> {
+    this.#isReading = true;
+    const digest = await inWorker(this.#parts.map(({ fd }) => fd));
+    this.#isReading = false;
+    return digest;
+  }
+}
+
+function tagOf({ dev, ino, size, mtimeNs, ctimeNs }: State): string {
+  return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
 }
 
 function readMemo(file: string): Record<string, string> {
@@ -64,9 +136,9 @@ async function writeMemo(file: string, memo: Record<string, string>): Promise<vo
   await within(WRITE_PATIENCE_MS, written, undefined);
 }
 
-function inWorker(paths: readonly string[]): Promise<string> {
+function inWorker(files: readonly number[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: { digestOf: paths } });
+    const worker = new Worker(new URL(import.meta.url), { workerData: { digestOf: files } });
     worker.unref();
     worker.once('message', resolve);
     worker.once('error', reject);
@@ -75,25 +147,21 @@ function inWorker(paths: readonly string[]): Promise<string> {
 }
 
 /** Hash of the parts' hashes, in order. */
-async function digestOf(paths: readonly string[]): Promise<string> {
+function digestOf(files: readonly number[]): string {
   const whole = createHash('sha256');
   const buffer = Buffer.allocUnsafe(READ_BYTES);
-  for (const path of paths) {
+  for (const fd of files) {
     const part = createHash('sha256');
-    const file = await open(path, 'r');
-    try {
-      for (;;) {
-        const { bytesRead } = await file.read(buffer, 0, READ_BYTES);
-        if (bytesRead === 0) break;
-        part.update(buffer.subarray(0, bytesRead));
-      }
-    } finally {
-      await file.close();
+    for (let at = 0; ; ) {
+      const bytesRead = readSync(fd, buffer, 0, READ_BYTES, at);
+      if (bytesRead === 0) break;
+      part.update(buffer.subarray(0, bytesRead));
+      at += bytesRead;
     }
     whole.update(part.digest());
   }
   return whole.digest('hex');
 }
 
-const task = workerData as { readonly digestOf?: readonly string[] } | null;
-if (!isMainThread && task?.digestOf) parentPort?.postMessage(await digestOf(task.digestOf));
+const task = workerData as { readonly digestOf?: readonly number[] } | null;
+if (!isMainThread && task?.digestOf) parentPort?.postMessage(digestOf(task.digestOf));

@@ -106,6 +106,7 @@ export class CachedEngine {
       writeBudgetBytes: options.writeBudgetBytes ?? 0,
       pins: options.pins ?? new Map(),
       onRoom: () => this.cache.roomMade(),
+      isModelUnchanged: () => true,
       savePins: async (pins) => {
         this.savedPins = pins;
       },
