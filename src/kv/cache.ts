@@ -20,7 +20,7 @@ import { explainMiss } from './miss.js';
 import { type PointMode, pointBoundaries } from './points.js';
 import { selectInRam } from './ram-selection.js';
 import { type Origin, type PointHandle, type RamName, RamTier } from './ram-tier.js';
-import { findStart, firstRestored, type Start } from './start.js';
+import { findStart, firstRestored, hitTokens, type Start } from './start.js';
 import type { HashKey } from './store.js';
 import type {
   CacheCover,
@@ -173,7 +173,7 @@ export class KvCache implements PromptCache {
   /** What would hit now. */
   cover(lease: Lease): CacheCover {
     const start = this.#findStart(lease);
-    const hits = this.#tiersOf(lease, start);
+    const hits = hitTokens(start, lease.chain, this.#ram, lease.hasWaited);
     const promptTokens = lease.promptTokens;
     return {
       promptTokens,
@@ -202,7 +202,7 @@ export class KvCache implements PromptCache {
     const start = this.#findStart(lease);
     if (this.#waitForTwin(lease, start)) return 'blocked';
     // Before its own holds make them live.
-    const hits = this.#tiersOf(lease, start);
+    const hits = hitTokens(start, lease.chain, this.#ram, lease.hasWaited);
     const slots = this.#takeSlots(lease, start);
     if (!slots) return 'full';
     const { chain, request } = lease;
@@ -513,19 +513,6 @@ export class KvCache implements PromptCache {
     const found = shared.filter((slot) => slot !== undefined);
     const kept = found.filter((slot) => !this.#ram.isHeld(slot));
     return { shared, found, wanted: lease.numBlocks - found.length + kept.length };
-  }
-
-  #tiersOf(lease: Lease, start: Start): Lease['hits'] {
-    const hits = { live: 0, memory: 0, disk: 0 };
-    const whole = Math.min(start.blocks, Math.floor(start.tokens / BLOCK_TOKENS));
-    for (let block = 0; block < whole; block++) {
-      const slot = this.#ram.find(lease.chain[block] as HashKey);
-      if (slot === undefined) hits.disk += BLOCK_TOKENS;
-      else if (lease.hasWaited || this.#ram.isHeld(slot)) hits.live += BLOCK_TOKENS;
-      else hits.memory += BLOCK_TOKENS;
-    }
-    hits.memory += start.tokens - whole * BLOCK_TOKENS;
-    return hits;
   }
 
   #explain(lease: Lease, start: Start): CacheMiss {
