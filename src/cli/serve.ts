@@ -68,7 +68,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   try {
     await new ServeProcess(config, prices, log, build, instanceId).run();
   } finally {
-    flush();
+    await flush();
   }
   // A load that a signal overtook may still be reading; nothing here waits for it.
   process.exit(0);

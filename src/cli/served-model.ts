@@ -122,7 +122,7 @@ function readText(addon: NativeAddon, path: string) {
 function openOptions(model: string, config: Config): OpenOptions {
   const { numerics, threads, context, maxRunning: maxSequences, memoryLimit } = config;
   const kvBytes = memoryLimit === 0 ? 0 : memoryLimit - BUFFER_BYTES;
-  if (kvBytes < 0)
+  if (memoryLimit !== 0 && kvBytes <= 0)
     throw new UsageError(`--memory-limit leaves nothing for KV rows: give more than ${BUFFER_BYTES} bytes`);
   return { model, numerics, threads, context, kvBytes, maxSequences, verify: false };
 }
