@@ -3,11 +3,11 @@
 // The files are held open meanwhile: their names may come to mean others, and the engine would still compute with these.
 
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { within } from '../base/within.js';
-import { writeDurably } from './durable-file.js';
+import { readSmallFile, writeDurably } from './durable-file.js';
 
 const MEMO_FILE = 'weights.json';
 /** Models that one directory remembers. */
@@ -91,7 +91,7 @@ export class WeightsFiles {
   async digest(directory: string): Promise<string> {
     const tag = this.#tag;
     const file = join(directory, MEMO_FILE);
-    const memo = readMemo(file);
+    const memo = await readMemo(file);
     const digest = memo[tag] ?? (await this.#read());
     if (!this.isUnchanged()) throw new Error(`${this.#parts[0]?.path} changed while it was read`);
     if (memo[tag] === undefined) await writeMemo(file, { ...memo, [tag]: digest });
@@ -119,9 +119,9 @@ function tagOf({ dev, ino, size, mtimeNs, ctimeNs }: State): string {
   return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
 }
 
-function readMemo(file: string): Record<string, string> {
+async function readMemo(file: string): Promise<Record<string, string>> {
   try {
-    const memo = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    const memo = JSON.parse(await readSmallFile(file)) as Record<string, unknown>;
     const entries = Object.entries(memo).filter(([, digest]) => /^[0-9a-f]{64}$/.test(String(digest)));
     return Object.fromEntries(entries) as Record<string, string>;
   } catch {
