@@ -33,6 +33,8 @@ const DEFAULT_TENANT = 'default';
 const FREE_FLOOR_BYTES = 256 * 2 ** 20;
 /** So long a request waits for what an earlier server left on the disk: about what a terabyte takes to be found. */
 const RECOVERY_PATIENCE_MS = 3000;
+/** Tokens from before a boundary that the first compressed row behind it is made of. */
+const CARRY_TOKENS = 4;
 /** Of the KV budget, when --kv-memory does not say. */
 const KEPT_SHARE = 0.25;
 
@@ -49,9 +51,15 @@ export function cacheConfig(description: ModelDescription, keptBytes: number | n
     numSlots: Math.max(1, Math.floor(slotBytes / blockBytes)),
     keptBytesMax,
     mode,
-    replayTokens: ((geometry.window ?? 1) - 1) * geometry.layers,
+    replayTokens: replayTokensOf(geometry.window ?? 1, geometry.layers),
     hasher: new ChainHasher(randomBytes(32), randomBytes(32), DEFAULT_TENANT),
   };
+}
+
+/** What has to be computed again to have all windows: each layer's stands on the one below. */
+function replayTokensOf(window: number, layers: number): number {
+  const carry = window > CARRY_TOKENS ? 0 : CARRY_TOKENS; // a longer window has what the compressors carry
+  return (window - 1) * layers + carry;
 }
 
 export interface DiskListener {
@@ -99,6 +107,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
   };
   const pins = new PinFile(directory);
   const remembered = await pins.read(Date.now());
+  const isModelKnown = (await wiring.weights?.isRemembered(directory)) === true;
   // From here to the end nothing may be waited for: the store tells what it finds, and only the tier listens.
   let store: NativeKvStore;
   try {
@@ -129,7 +138,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
       else log.warn({ kv_dir: directory, problem }, 'the disk of the prompt cache has a problem');
     },
   });
-  cache.expectDisk(wiring.weights?.isRemembered(directory) === true);
+  cache.expectDisk(isModelKnown);
   const { backend } = store;
   log.info(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },

@@ -37,11 +37,15 @@ interface State {
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
   readonly nlink: bigint;
+  readonly mode: bigint;
+  readonly uid: bigint;
+  readonly gid: bigint;
 }
 
 export class WeightsFiles {
-  readonly #parts: readonly Part[];
+  #parts: readonly Part[];
   #isReading = false;
+  #isClosed = false;
 
   private constructor(parts: readonly Part[]) {
     this.#parts = parts;
@@ -64,27 +68,24 @@ export class WeightsFiles {
 
   /** Whether the names mean these files still; called when the engine has opened it, that it has these very files. */
   isWhereItWas(): boolean {
-    return this.#parts.every(({ path, before }) => {
-      const now = statSync(path, { bigint: true, throwIfNoEntry: false });
-      return now !== undefined && now.dev === before.dev && now.ino === before.ino;
-    });
+    return this.#parts.every(isAtItsPath);
   }
 
   /** Whether nobody has written into them since they were opened. Takes microseconds. */
   isUnchanged(): boolean {
-    return this.#parts.every(({ fd, before }) => {
+    return this.#parts.every((part) => {
+      const { fd, before } = part;
       const now = fstatSync(fd, { bigint: true });
-      // A name more or less changes the time of change too, and no content.
-      const isRenamed = now.nlink !== before.nlink;
-      return (
-        now.size === before.size && now.mtimeNs === before.mtimeNs && (isRenamed || now.ctimeNs === before.ctimeNs)
-      );
+      if (now.size !== before.size || now.mtimeNs !== before.mtimeNs) return false;
+      // Other names, owners and rights change the time of change too, and no content.
+      const isOther = (['nlink', 'mode', 'uid', 'gid'] as const).some((what) => now[what] !== before[what]);
+      return now.ctimeNs === before.ctimeNs || isOther || !isAtItsPath(part);
     });
   }
 
   /** Whether the digest is known in this directory, so that nothing has to be read. */
-  isRemembered(directory: string): boolean {
-    return readMemo(join(directory, MEMO_FILE))[this.#tag] !== undefined;
+  async isRemembered(directory: string): Promise<boolean> {
+    return (await readMemo(join(directory, MEMO_FILE)))[this.#tag] !== undefined;
   }
 
   /** 64 hexadecimal digits. `directory`: where results are remembered. Rejects when the files changed while they were read. */
@@ -98,9 +99,12 @@ export class WeightsFiles {
     return digest;
   }
 
-  /** A digest that is under way keeps them: a number that is free again would mean another file. */
+  /** Safe twice. A digest that is under way keeps them: a number that is free again would mean another file. */
   close(): void {
-    if (!this.#isReading) for (const { fd } of this.#parts) closeSync(fd);
+    this.#isClosed = true;
+    if (this.#isReading) return;
+    for (const { fd } of this.#parts) closeSync(fd);
+    this.#parts = [];
   }
 
   get #tag(): string {
@@ -109,10 +113,18 @@ export class WeightsFiles {
 
   async #read(): Promise<string> {
     this.#isReading = true;
-    const digest = await inWorker(this.#parts.map(({ fd }) => fd));
-    this.#isReading = false;
-    return digest;
+    try {
+      return await inWorker(this.#parts.map(({ fd }) => fd));
+    } finally {
+      this.#isReading = false;
+      if (this.#isClosed) this.close();
+    }
   }
+}
+
+function isAtItsPath({ path, before }: Part): boolean {
+  const now = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return now !== undefined && now.dev === before.dev && now.ino === before.ino;
 }
 
 function tagOf({ dev, ino, size, mtimeNs, ctimeNs }: State): string {

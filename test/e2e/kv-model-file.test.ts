@@ -1,7 +1,7 @@
 // Records are named after the content of the model file that the engine computes with, whatever is done to files and their times:
 // other weights never hit, and never store under a name that is not theirs. Every answer is compared with one that bypasses.
 
-import { copyFileSync, renameSync, statSync, utimesSync } from 'node:fs';
+import { chmodSync, copyFileSync, renameSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { KvServer, makeModel, temporaryFolder, tokensOf } from './kv/harness.mjs';
@@ -68,6 +68,21 @@ test('written over while it is served, and put back: what was computed meanwhile
   await server.stop();
   expect(usage.promptCacheHitTokens).toBe(0);
   expect(bits).toBe(answers[0]);
+});
+
+test('another name and other rights while it is served change nothing', async () => {
+  const place = newPlace();
+  put(place.model, 0);
+  const server = await KvServer.start(place);
+  const moved = `${place.model}.moved`;
+  renameSync(place.model, moved);
+  chmodSync(moved, 0o440);
+  await server.ask(PROMPT);
+  await server.settled();
+  const { diskProblem, tiers } = await server.stats();
+  expect(diskProblem).toBe('');
+  expect(tiers.find(({ tier }: { tier: string }) => tier === 'CACHE_TIER_DISK').blocks).toBe(5);
+  await server.stop();
 });
 
 test('replaced by another file under its name while it is served: goes on with the one it has, and stores', async () => {
