@@ -1,7 +1,6 @@
 // Settings of the server: each once, with its flag, its environment variable, its default and the reason for it. A flag
 // goes before the environment, that before the default. Nobody else reads NANDU_* but the kernels (NANDU_TARGET).
 
-import { z } from 'zod';
 import { ConfigurationError } from './base/configuration-error.js';
 import { defaultKvFolder } from './base/kv-folder.js';
 import { LOG_FORMATS, LOG_LEVELS } from './base/log.js';
@@ -16,42 +15,59 @@ const UNIT_BYTES: Readonly<Record<string, number>> = {
 };
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-const text = z.string().min(1, 'must not be empty');
+/** What a person wrote, as code wants it; throws Refusal. */
+type Parse<T> = (written: string) => T;
 
-function whole(least: number, most: number) {
-  const range = `must be a whole number from ${least} to ${most}`;
-  return text
-    .regex(/^\d+$/, range)
-    .transform(Number)
-    .refine((value) => value >= least && value <= most, range);
+/** What is wrong with a value: the end of a sentence that begins with it. */
+class Refusal extends Error {}
+
+const text: Parse<string> = (written) => {
+  if (written !== '') return written;
+  throw new Refusal('must not be empty');
+};
+
+function whole(least: number, most: number): Parse<number> {
+  return (written) => {
+    const value = Number(written);
+    if (/^\d+$/.test(written) && value >= least && value <= most) return value;
+    throw new Refusal(`must be a whole number from ${least} to ${most}`);
+  };
+}
+
+function oneOf<const Name extends string>(names: readonly Name[]): Parse<Name> {
+  const all = names.length > 2 ? `${names.slice(0, -1).join(', ')} or ${names.at(-1)}` : names.join(' or ');
+  return (written) => {
+    const found = names.find((name) => name === written);
+    if (found !== undefined) return found;
+    throw new Refusal(`must be ${all}`);
+  };
 }
 
 /** "4GiB", "512 MiB", "1000". */
-const bytes = text.transform((value, context) => {
-  const match = /^(\d+(?:\.\d+)?) ?([KMGT]iB|B|)$/.exec(value);
+const bytes: Parse<number> = (written) => {
+  const match = /^(\d+(?:\.\d+)?) ?([KMGT]iB|B|)$/.exec(written);
   if (match) return Math.floor(Number(match[1]) * (UNIT_BYTES[match[2] as string] as number));
-  context.addIssue('must be a size such as 512MiB or 4GiB');
-  return z.NEVER;
-});
+  throw new Refusal('must be a size such as 512MiB or 4GiB');
+};
 
 /** "30s", "1.5m", "0". */
-const durationMs = text.transform((value, context) => {
-  const match = /^(\d+(?:\.\d+)?) ?(ms|s|m|h)$/.exec(value === '0' ? '0s' : value);
+const durationMs: Parse<number> = (written) => {
+  const match = /^(\d+(?:\.\d+)?) ?(ms|s|m|h)$/.exec(written === '0' ? '0s' : written);
   if (match) return Number(match[1]) * (UNIT_MS[match[2] as string] as number);
-  context.addIssue('must be a time such as 30s, 500ms or 2m');
-  return z.NEVER;
-});
+  throw new Refusal('must be a time such as 30s, 500ms or 2m');
+};
 
-const onOff = z.enum(['on', 'off'], 'must be on or off').transform((value) => value === 'on');
+const onOff: Parse<boolean> = (written) => oneOf(['on', 'off'])(written) === 'on';
 
-const listenAddress = text.refine((value) => {
-  const port = /^(?:\[[\da-fA-F:.]+\]|[^:\s/[\]]+):(\d{1,5})$/.exec(value)?.[1];
-  return (port !== undefined && Number(port) <= 65_535) || /^unix:.+$/.test(value);
-}, 'must be host:port, [v6 address]:port or unix:path');
+const listenAddress: Parse<string> = (written) => {
+  const port = /^(?:\[[\da-fA-F:.]+\]|[^:\s/[\]]+):(\d{1,5})$/.exec(written)?.[1];
+  if ((port !== undefined && Number(port) <= 65_535) || /^unix:.+$/.test(written)) return written;
+  throw new Refusal('must be host:port, [v6 address]:port or unix:path');
+};
 
 const NONE = 'none';
 /** A path, or nothing at all: '' in code. */
-const pathOrNone = z.string().transform((value) => (value === NONE ? '' : value));
+const pathOrNone: Parse<string> = (written) => (written === NONE ? '' : written);
 
 /** Probability for one operation, or a count; `delay-ms` takes both. */
 const FAULT_VALUES: Readonly<Record<string, RegExp>> = {
@@ -68,22 +84,23 @@ const FAULT_VALUES: Readonly<Record<string, RegExp>> = {
 };
 
 /** "seed=7,flip=0.001,delay-ms=5:0.1": checked here, so that a wrong one is named; native reads it. */
-const faultSpec = text.superRefine((value, context) => {
-  for (const part of value.split(',')) {
+const faultSpec: Parse<string> = (written) => {
+  for (const part of written.split(',')) {
     const [, key = '', amount = ''] = /^([^=]*)=?(.*)$/.exec(part) ?? [];
     const known = Object.hasOwn(FAULT_VALUES, key) ? FAULT_VALUES[key] : undefined;
     if (known?.test(amount)) continue;
     const keys = Object.keys(FAULT_VALUES).join(', ');
-    const why = known
-      ? `has a wrong value in "${part}": a probability from 0 to 1, a count, or for delay-ms both as 5:0.1`
-      : `has an unknown key in "${part}"; known are ${keys}`;
-    context.addIssue({ code: 'custom', message: why });
-    return;
+    throw new Refusal(
+      known
+        ? `has a wrong value in "${part}": a probability from 0 to 1, a count, or for delay-ms both as 5:0.1`
+        : `has an unknown key in "${part}"; known are ${keys}`,
+    );
   }
-});
+  return written;
+};
 
 interface Setting {
-  readonly schema: z.ZodType<unknown, string>;
+  readonly parse: Parse<unknown>;
   /** As a person writes it; null: none. */
   readonly unset: string | null;
   /** For --help: what it is, and in brackets the name of its value. */
@@ -93,107 +110,107 @@ interface Setting {
 /** By the name that code uses; the flag is its kebab-case, the variable NANDU_ and its upper snake case. */
 export const SETTINGS = {
   model: {
-    schema: text,
+    parse: text,
     unset: null,
     help: ['file', 'GGUF file, the first one if it is split (default: the embedded model)'],
   },
   listen: {
-    schema: listenAddress,
+    parse: listenAddress,
     unset: '127.0.0.1:50051', // the port that gRPC examples and tools use
     help: ['host:port', 'where to listen; port 0 takes a free one and logs it'],
   },
   threads: {
-    schema: whole(0, 1024),
+    parse: whole(0, 1024),
     unset: '0',
     help: ['n', 'worker threads; 0: one for each physical core that this process may use'],
   },
   numerics: {
-    schema: z.enum(['reference', 'f32'], 'must be reference or f32'),
+    parse: oneOf(['reference', 'f32']),
     unset: 'reference',
     help: ['mode', 'how KV rows are kept: reference (as DeepSeek-V4 serves) or f32 (for parity)'],
   },
   context: {
-    schema: whole(0, 2 ** 31 - 1),
+    parse: whole(0, 2 ** 31 - 1),
     unset: '0',
     help: ['n', "prompt and output together; 0: the model's, at most what memory allows"],
   },
   maxRunning: {
-    schema: whole(1, 1024),
+    parse: whole(1, 1024),
     unset: '16',
     help: ['n', 'requests that compute at once'],
   },
   maxWaiting: {
-    schema: whole(0, 1_000_000),
+    parse: whole(0, 1_000_000),
     unset: '256', // at a second each behind 16 that run, the last one waits for 16 s: longer is better refused
     help: ['n', 'requests that may wait; the next one is refused with QUEUE_FULL'],
   },
   defaultMaxTokens: {
-    schema: whole(0, 2 ** 31 - 1),
+    parse: whole(0, 2 ** 31 - 1),
     unset: '1024',
     help: ['n', 'most tokens of an answer whose request does not say'],
   },
   drainTimeout: {
-    schema: durationMs,
+    parse: durationMs,
     unset: '30s', // what Kubernetes and systemd grant is 30 s to 90 s
     help: ['time', 'after SIGTERM: how long running requests may go on'],
   },
   memoryLimit: {
-    schema: bytes,
+    parse: bytes,
     unset: '0',
     help: ['size', 'memory for KV rows and buffers, beside the mapped model file; 0: half of what is free'],
   },
   kvDir: {
-    schema: pathOrNone,
+    parse: pathOrNone,
     unset: null, // so that a restart hits
     help: ['dir', `where the cache lives; none: no disk (default: nandu/kv in XDG_CACHE_HOME or ~/.cache)`],
   },
   kvMaxBytes: {
-    schema: bytes,
+    parse: bytes,
     unset: '0', // nobody asked for it: it must not fill a disk that others need
     help: ['size', 'quota of everything in --kv-dir; 0: a tenth of what is free there, at most 64GiB'],
   },
   kvMemory: {
-    schema: bytes,
+    parse: bytes,
     unset: null,
     help: ['size', 'of the KV budget, for prefixes that no request uses now; 0: none (default: a quarter of it)'],
   },
   kvPoints: {
-    schema: z.enum(['full', 'periodic', 'ends', 'replay'], 'must be full, periodic, ends or replay'),
+    parse: oneOf(['full', 'periodic', 'ends', 'replay']),
     unset: 'periodic', // 98.7 % of the hits that `full` has, for a thirtieth of its points (kv-store.md 2.4)
     help: ['mode', 'where prefixes can be continued: full (every 128 tokens), periodic (4,096), ends, replay'],
   },
   kvWriteBudget: {
-    schema: bytes,
+    parse: bytes,
     unset: '0', // 1,000 prompt tokens a second are 0.3 drive writes a day of 1 TB: endurance is rarely the limit
     help: ['size', 'bytes that the cache may write in a day; 0: no limit'],
   },
   io: {
-    schema: z.enum(['auto', 'uring', 'pool', 'mmap'], 'must be auto, uring, pool or mmap'),
+    parse: oneOf(['auto', 'uring', 'pool', 'mmap']),
     unset: 'auto',
     help: ['engine', "how the cache's disk is read and written: uring, pool or mmap; auto: the first that works here"],
   },
   kvFault: {
-    schema: faultSpec,
+    parse: faultSpec,
     unset: null,
     help: ['spec', 'rehearse a failing disk, such as seed=1,read-error=0.01,flip=0.001,delay-ms=5:0.1'],
   },
   prices: {
-    schema: text,
+    parse: text,
     unset: null,
     help: ['file', 'YAML price list, none for no cost (default: CNY 0.025 hit, 3 miss, 6 output a million tokens)'],
   },
   logLevel: {
-    schema: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`),
+    parse: oneOf(LOG_LEVELS),
     unset: 'info',
     help: ['level', LOG_LEVELS.join(', ')],
   },
   logFormat: {
-    schema: z.enum(LOG_FORMATS, 'must be json or pretty'),
+    parse: oneOf(LOG_FORMATS),
     unset: 'json',
     help: ['format', 'json, one object a line, or pretty for people'],
   },
   reflection: {
-    schema: onOff,
+    parse: onOff,
     unset: 'on',
     help: ['on|off', 'whether grpcurl, ghz and the like may ask what this server offers'],
   },
@@ -201,7 +218,7 @@ export const SETTINGS = {
 
 export type SettingName = keyof typeof SETTINGS;
 
-type Values = { readonly [Name in SettingName]: z.output<(typeof SETTINGS)[Name]['schema']> };
+type Values = { readonly [Name in SettingName]: ReturnType<(typeof SETTINGS)[Name]['parse']> };
 /** All that code sees. */
 export interface Config extends Omit<Values, 'model' | 'kvDir' | 'kvMemory' | 'kvFault' | 'prices'> {
   /** null: the embedded model. */
@@ -234,7 +251,7 @@ export function readConfig(
   const values: Record<string, unknown> = {};
   const shown: Record<string, string> = {};
   for (const name of Object.keys(SETTINGS) as SettingName[]) {
-    const { schema, unset }: Setting = SETTINGS[name];
+    const { parse, unset }: Setting = SETTINGS[name];
     const variable = environment[variableOf(name)];
     const written = flags[name] ?? (variable || unset);
     shown[flagOf(name).slice(2)] = written ?? '';
@@ -242,14 +259,14 @@ export function readConfig(
       values[name] = null;
       continue;
     }
-    const result = schema.safeParse(written);
-    if (result.success) {
-      values[name] = result.data;
-      continue;
+    try {
+      values[name] = parse(written);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const source = flags[name] === undefined ? 'environment' : 'flag';
+      const who = source === 'flag' ? flagOf(name) : variableOf(name);
+      throw new ConfigurationError(`${who}: "${written}" ${error.message}`, source);
     }
-    const source = flags[name] === undefined ? 'environment' : 'flag';
-    const who = source === 'flag' ? flagOf(name) : variableOf(name);
-    throw new ConfigurationError(`${who}: "${written}" ${result.error.issues[0]?.message}`, source);
   }
   if (values.kvDir === null) {
     values.kvDir = defaultKvFolder(environment);

@@ -32,8 +32,7 @@ import {
 const GATES = { decode: 1.5, prefill: 4, decode_of_8: 2 };
 const venv = process.env.NANDU_PARITY_VENV ?? join(homedir(), '.cache/nandu/parity');
 const args = options(import.meta.url, {
-  ...{ model: '/tmp/m/medium.gguf', threads: 2, rounds: 7, tokens: 48, seconds: 45 },
-  ...{ only: Object.keys(GATES).join(), llama: '' },
+  ...{ rounds: 7, tokens: 48, seconds: 45, only: Object.keys(GATES).join(), llama: '' },
   python: join(venv, 'bin/python'),
 });
 const threads = Number(args.threads);

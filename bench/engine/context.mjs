@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { cpuOf, gate, generate, machine, median, openEngine, options, prompt, rounded, warm } from './lib.mjs';
 
-const args = options(import.meta.url, { model: '/tmp/m/medium.gguf', threads: 2, turns: 12, child: '' });
+const args = options(import.meta.url, { turns: 12, child: '' });
 const turns = Number(args.turns);
 const CHUNK = 512;
 const FAR_FROM = 30 * CHUNK; // first chunk that counts

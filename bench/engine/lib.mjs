@@ -1,7 +1,7 @@
 // What the whole-model benches share: arguments, figures, the machine, prompts, and nandu's TypeScript engine driven in
 // this process. Nothing here measures anything by itself.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -10,10 +10,16 @@ import { parseArgs } from 'node:util';
 export const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 export const nandu = join(root, 'bin/nandu.js');
 
-/** Options by name with their defaults, all strings; `--help` prints the head comment of the script. */
+/** What every bench of a whole model can be told. */
+const COMMON_OPTIONS = { model: '/tmp/m/medium.gguf', threads: 2 };
+
+/** Options by name with their defaults, all strings, the common ones too; `--help` prints the head comment of the script. */
 export function options(script, defaults) {
   const known = Object.fromEntries(
-    Object.entries(defaults).map(([name, value]) => [name, { type: 'string', default: String(value) }]),
+    Object.entries({ ...COMMON_OPTIONS, ...defaults }).map(([name, value]) => [
+      name,
+      { type: 'string', default: String(value) },
+    ]),
   );
   const { values } = parseArgs({ options: { ...known, help: { type: 'boolean' } } });
   if (values.help) {
@@ -60,6 +66,21 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export function cpuOf(path) {
   const fields = readFileSync(path, 'utf8').split(') ')[1].split(' ');
   return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/**
+ * CPU seconds so far of a process that computes: its JavaScript thread, the engine's own threads, and all others (V8's
+ * helpers, libuv's pool). Finer than stat files, which count hundredths of a second.
+ */
+export function cpuByPart(pid) {
+  const parts = { javascript: 0, engine: 0, other: 0 };
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    const folder = `/proc/${pid}/task/${thread}`;
+    const isEngine = readFileSync(`${folder}/comm`, 'utf8').startsWith('nandu-');
+    const part = Number(thread) === pid ? 'javascript' : isEngine ? 'engine' : 'other';
+    parts[part] += Number(readFileSync(`${folder}/schedstat`, 'utf8').split(' ', 1)[0]) / 1e9;
+  }
+  return parts;
 }
 
 /** CPU seconds of the whole machine's busy time, of idle time, and of these processes. */

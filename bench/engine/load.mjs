@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { gate, machine, median, nandu, options, rounded, sleep, warm } from './lib.mjs';
 import { Server } from './server.mjs';
 
-const args = options(import.meta.url, { model: '/tmp/m/medium.gguf', threads: 2, rounds: 5 });
+const args = options(import.meta.url, { rounds: 5 });
 const folder = mkdtempSync(join(tmpdir(), 'nandu-load-'));
 const ids = join(folder, 'ids.txt');
 writeFileSync(ids, '11 12 13 14 15 16 17 18');

@@ -1,5 +1,7 @@
 #include "engine.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -97,6 +99,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options, std::
   engine->stats_.kv_block_bytes = engine->memory_->layout.block_bytes;
   Engine* self = engine.get();
   engine->thread_ = std::thread([self] {
+    pthread_setname_np(pthread_self(), "nandu-engine");
     Workers::set_float_environment();
     Workers workers(self->workers_threads_);
     self->sampling_logits_.resize(self->workers_threads_);

@@ -1,5 +1,6 @@
 #include "workers.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 
@@ -132,6 +133,7 @@ void Workers::claim(uint64_t state, uint32_t worker) {
 }
 
 void Workers::loop(uint32_t worker) {
+  pthread_setname_np(pthread_self(), "nandu-worker");
   set_float_environment();
   uint32_t seen = 0;
   for (;;) {

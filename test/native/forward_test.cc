@@ -1,5 +1,9 @@
 // One arithmetic: the logits of a token are the same bits whatever the target, the thread count, the chunks, the batch
 // mates and the order of arrival; and they are near the golden model's.
+#include <inttypes.h>
+
+#include "../../native/engine/sampling.h"
+#include "../../native/store/checksum.h"
 #include "models.h"
 
 using namespace nandu;
@@ -39,6 +43,10 @@ void expect_one_arithmetic(int mix, Numerics numerics) {
   }
 }
 
+uint64_t digest(const std::vector<float>& numbers) {
+  return digest64(reinterpret_cast<const uint8_t*>(numbers.data()), numbers.size() * sizeof(float));
+}
+
 }  // namespace
 
 TEST(logits_are_the_same_bits_on_every_target_thread_count_and_chunk_reference_mix0) {
@@ -57,8 +65,49 @@ TEST(logits_are_the_same_bits_on_every_target_thread_count_and_chunk_f32_mix1) {
   expect_one_arithmetic(1, Numerics::kF32);
 }
 
-// Sixteen sequences of different lengths arrive at random, are prefilled in random chunks and decoded together; each
-// gives the bits it gives alone.
+// One arithmetic between builds as well: other compilers, other instruction sets, other C libraries. These are the
+// digests of logits and of tokens drawn from them that x86-64 and arm64 (tools/arm64.sh) both gave. A change of the
+// formula changes them, and is a new numeric version (docs/arithmetic.md).
+TEST(logits_and_drawn_tokens_have_the_bits_of_every_build) {
+  struct Case {
+    int mix;
+    Numerics numerics;
+    uint64_t logits, drawn;
+  };
+  constexpr Case kCases[] = {
+      {0, Numerics::kReference, 0x58866172ac40407a, 0xc2be18b0921a6862},
+      {1, Numerics::kReference, 0x8fb2cba5a79f4f03, 0xd95aa5f20f0add98},
+      {2, Numerics::kReference, 0x62e9a2983b915c97, 0x008a8d6e6bef605f},
+      {0, Numerics::kF32, 0x574b04d181d00efc, 0x54b0038f3b456e70},
+  };
+  for (const Case& c : kCases) {
+    SynthOptions options = mixed_options(c.mix);  // smaller: an emulated processor takes this test too
+    options.hidden = 512, options.o_rank = 256;
+    const auto model = make_model(options);
+    const std::vector<uint32_t> tokens = random_tokens(4, kScalarTokens, model->geometry.vocab);
+    const KernelSet& kernels = *usable_sets()[0];
+    Runner runner(*model, kernels, c.numerics, 2);
+    SequenceState state(runner.pool);
+    std::vector<float> logits = runner.run(state, tokens.data(), kScalarTokens, 50);
+    EXPECT(runner.forward.selections() > 0);
+    const uint64_t all = digest(logits);
+
+    SamplingParameters sampling;
+    sampling.temperature = 0.8f, sampling.top_p = 0.9f, sampling.seed = 11;
+    std::vector<float> drawn;
+    for (uint32_t i = 0; i < kScalarTokens; i++) {
+      float* const row = &logits[size_t{i} * runner.vocab];
+      std::vector<TokenLogprob> best;
+      drawn.push_back(raw_logprobs(kernels, row, runner.vocab, tokens[i], 3, &best));
+      for (const TokenLogprob& b : best) drawn.push_back(b.logprob);
+      drawn.push_back(static_cast<float>(sample(kernels, sampling, {}, {}, 0, i, row, runner.vocab)));
+    }
+    char got[64];
+    snprintf(got, sizeof got, "0x%016" PRIx64 ", 0x%016" PRIx64, all, digest(drawn));
+    EXPECT_MSG(all == c.logits && digest(drawn) == c.drawn, "mix " + std::to_string(c.mix) + " gives " + got);
+  }
+}
+
 // Decoding shares a row's heads out among threads: no head may be left over, whatever their number.
 TEST(every_head_is_computed_when_heads_fill_no_tile) {
   for (uint32_t heads : {1u, 12u, 20u, 36u}) {
@@ -80,6 +129,8 @@ TEST(every_head_is_computed_when_heads_fill_no_tile) {
   }
 }
 
+// Sixteen sequences of different lengths arrive at random, are prefilled in random chunks and decoded together; each
+// gives the bits it gives alone.
 TEST(batch_mates_and_order_of_arrival_never_change_a_bit) {
   const auto model = make_model(mixed_options(0));
   for (Numerics numerics : {Numerics::kReference, Numerics::kF32}) {

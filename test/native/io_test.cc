@@ -263,14 +263,17 @@ void refuse_call(uint32_t call, uint32_t error) {
 }  // namespace
 
 TEST(io_falls_back_to_the_pool_where_io_uring_is_refused) {
+  // An older kernel and an emulated processor have no such call, and refuse it by themselves.
+  const bool absent = syscall(SYS_io_uring_setup, 0, nullptr) < 0 && errno == ENOSYS;
+  const char* const why = absent ? "Function not implemented" : "Operation not permitted";
   for (const uint32_t refused_call : {SYS_io_uring_setup, SYS_io_uring_enter})
     std::thread([&] {
-      refuse_call(refused_call, EPERM);
+      if (!absent) refuse_call(refused_call, EPERM);
       for (const IoBackend backend : {IoBackend::kAuto, IoBackend::kUring}) {
         Folder folder;
         auto io = open_engine(backend);
         EXPECT(std::string(io->backend()) == "pool");
-        EXPECT_MSG(io->remark().find("Operation not permitted") != std::string::npos, io->remark());
+        EXPECT_MSG(io->remark().find(why) != std::string::npos, io->remark());
         Pages pages(kPage);
         EXPECT(run(*io, IoOp::kWrite, add(*io, folder.file("a")), 0, pages.data, kPage) == 0);
       }
