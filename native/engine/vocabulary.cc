@@ -45,9 +45,7 @@ std::vector<std::string> token_texts(const ModelFile& file) {
   std::vector<std::string> texts(tokens->size());
   for (size_t i = 0; i < texts.size(); i++) {
     const int64_t type = types && i < types->size() ? (*types)[i] : kTokenNormal;
-    if (type == kTokenControl) continue;
-    const std::string_view token = (*tokens)[i];
-    texts[i] = type == kTokenUserDefined ? std::string(token) : decode(token, table);
+    if (type == kTokenNormal) texts[i] = decode((*tokens)[i], table);
   }
   return texts;
 }

@@ -9,11 +9,11 @@
 
 namespace nandu {
 
-// GGUF token types (tokenizer.ggml.token_type).
-inline constexpr int32_t kTokenNormal = 1, kTokenControl = 3, kTokenUserDefined = 4;
+// GGUF token type (tokenizer.ggml.token_type) of what is text; all others are markers.
+inline constexpr int32_t kTokenNormal = 1;
 
-// Bytes of every token as answer text, by id: normal tokens through GPT-2's byte alphabet, user-defined ones as they
-// are, control tokens empty. Empty vector: the file has no vocabulary.
+// Bytes of every token as answer text, by id: normal tokens through GPT-2's byte alphabet; all others are never shown
+// and have none (src/text/tokenizer.ts does the same). Empty vector: the file has no vocabulary.
 std::vector<std::string> token_texts(const ModelFile& file);
 
 }  // namespace nandu

@@ -34,10 +34,11 @@ bool cpu_has_avx512() {
          __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
 }
 bool cpu_has_amx() {
-  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25,
+                     kAmx = kAmxBf16 | kAmxTile | kAmxInt8;
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of Linux 5.16
   unsigned a, b, c, d;
-  if (!cpu_has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & kAmxBf16) || !(d & kAmxTile)) return false;
+  if (!cpu_has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kAmx) != kAmx) return false;
   // Of the whole process, once; an older kernel and some sandboxes refuse it.
   static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return permitted;
@@ -48,6 +49,7 @@ KernelSet with_attention(const KernelSet& base, const KernelSet& part) {
   KernelSet set = base;
   set.name = part.name;
   set.runs_here = part.runs_here;
+  set.matmul = part.matmul;
   set.attn_query_bytes = part.attn_query_bytes;
   set.attn_block_bytes = part.attn_block_bytes;
   set.attn_pack_query = part.attn_pack_query;
@@ -161,7 +163,9 @@ void run_matmul(const KernelSet& set, const Sample& sample, const Data& data, Ke
     x[i] = prepared.data() + i * act;
     out[i] = y + i * kRows;
   }
-  set.matmul({sample.type, w.data(), bytes, kRows, kColumns, m, x, out, scratch, -1});
+  // Many activations on tiles, where there are tiles.
+  const int32_t path = m == kActivations ? kPathAmxInt8 : -1;
+  set.matmul({sample.type, w.data(), bytes, kRows, kColumns, m, x, out, scratch, path});
 }
 
 void run_attention(const KernelSet& set, bool f32, const Data& data, KernelScratch* scratch, float* out) {

@@ -159,8 +159,8 @@ struct KernelSet {
 
 // Best first; "scalar" last: always there, and the specification.
 const KernelSet* const* kernel_sets(size_t* count);
-// `base` with the functions that `part`, which lacks the others, has: attention in reference mode, its name, where it
-// runs.
+// `base` with the functions that `part`, which lacks the others, has: attention in reference mode, products, its name,
+// where it runs.
 KernelSet with_attention(const KernelSet& base, const KernelSet& part);
 // The best set that runs here, capped by `cap` ("" or null: no cap). nullptr: `cap` names no target.
 const KernelSet* choose_kernels(const char* cap);

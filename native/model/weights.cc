@@ -329,6 +329,13 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path, uint32_t cont
       in.fail("metadata key tokenizer.ggml.tokens is missing, no list of texts, or longer than the vocabulary of %u",
               g.vocab);
   }
+  // They end and begin sequences, whether or not the file says what they look like.
+  for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"}) {
+    const auto id = file.get_uint(key);
+    if (id && *id >= g.vocab)
+      in.fail("metadata key %s is %llu; the vocabulary has %u tokens", key, static_cast<unsigned long long>(*id),
+              g.vocab);
+  }
   if (in.problem()) return *in.problem();
   model->embedding = in.matrix("token_embd.weight", g.hidden, g.vocab);
   model->output = file.tensor("output.weight") ? in.matrix("output.weight", g.hidden, g.vocab) : model->embedding;

@@ -154,7 +154,8 @@ Result<int> take_lock(const std::string& directory, bool read_only) {
 // Read, or made when it is not there in full (records written under a lost secret are never matched again, and age).
 Status load_secret(const std::string& directory, bool read_only, Hash& secret) {
   const std::string path = directory + "/secret";
-  const int fd = ::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0600);
+  // A pipe in its place must not be waited for.
+  const int fd = ::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC | O_NONBLOCK, 0600);
   if (fd < 0) return error(Code::kIo, "%s: %s", path.c_str(), strerror(errno));
   const ssize_t got = pread(fd, secret.data(), secret.size(), 0);
   const bool whole = got == static_cast<ssize_t>(secret.size());

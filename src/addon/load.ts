@@ -149,6 +149,8 @@ type Progress = (done: number, total: number) => void;
 /** Throws and rejects with errors that carry a NativeErrorCode. */
 export interface NativeAddon {
   version(): string;
+  /** Unlike process.exit it does not wait for what still runs on node's pool. */
+  exitNow(code: number): never;
   /** `wake` is called when reports begin to wait. */
   open(options: OpenOptions, wake: () => void, progress?: (fraction: number) => void): Promise<EngineHandle>;
   describe(engine: EngineHandle): ModelDescription;

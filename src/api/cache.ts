@@ -67,8 +67,8 @@ export class CacheHandlers {
     const options = parseWarmRequest(request, model);
     await this.generation.answering(options, model, call, async (_requestId, answer) => {
       const progress = new WarmProgress(answer, out);
-      answer.start(progress);
       try {
+        answer.start(progress);
         progress.send();
         await answer.done;
       } finally {

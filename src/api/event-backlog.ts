@@ -17,6 +17,7 @@ interface Batch {
   /** Of its first event. */
   readonly sequence: number;
   readonly events: readonly CacheEvent[];
+  readonly isSnapshot: boolean;
   /** Events of it that have left. */
   numSent: number;
 }
@@ -27,6 +28,8 @@ export class EventBacklog {
   #subscription: CacheSubscription | null = null;
   /** The reader has missed changes and does not know yet. */
   #hasFallenBehind = false;
+  /** What comes next stands for all before it. */
+  #expectsSnapshot = false;
   #isClosed = false;
 
   constructor(
@@ -47,9 +50,11 @@ export class EventBacklog {
   }
 
   #subscribe(afterSequence: number): void {
+    this.#expectsSnapshot = afterSequence === 0;
     const subscription = this.cache.watch(afterSequence, (firstSequence, events, reset) =>
       this.#onEvents(firstSequence, events, reset),
     );
+    this.#expectsSnapshot = false;
     // The first events may have come within that call, and been too many.
     if (this.#hasFallenBehind) subscription.close();
     else this.#subscription = subscription;
@@ -68,7 +73,9 @@ export class EventBacklog {
       this.#hasFallenBehind = true;
       return;
     }
-    if (events.length > 0) this.#batches.push({ sequence, events, numSent: 0 });
+    const isSnapshot = reset || this.#expectsSnapshot;
+    this.#expectsSnapshot = false;
+    if (events.length > 0) this.#batches.push({ sequence, events, isSnapshot, numSent: 0 });
     this.#send();
   }
 
@@ -89,7 +96,10 @@ export class EventBacklog {
       batch.numSent += chunk.length;
       if (batch.numSent === batch.events.length) this.#batches.shift();
       if (this.#batches.length === 0) this.#changesWaiting = 0;
-      this.out.write({ sequence: batch.sequence + batch.numSent - 1, events: chunk.map(this.toMessage) });
+      // Half a snapshot is nothing to go on from.
+      const isPartial = batch.isSnapshot && batch.numSent < batch.events.length;
+      const sequence = isPartial ? 0 : batch.sequence + batch.numSent - 1;
+      this.out.write({ sequence, events: chunk.map(this.toMessage) });
     }
   }
 

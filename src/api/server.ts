@@ -15,6 +15,7 @@ import { ModelHandlers, ModelSlot, type ServedModel } from './model.js';
 import { SERVICES, type ServiceName, serviceDefinition } from './proto.js';
 import { addReflection } from './reflection.js';
 import { featureDisabled, serverStream, unary } from './rpc.js';
+import { startTimer } from './time.js';
 import { TokenizerHandlers } from './tokenizer.js';
 import { guardTransport, serverOptions } from './transport.js';
 
@@ -117,7 +118,7 @@ export class ApiServer {
     this.slot.set({ t: 'draining', model: 'model' in state ? state.model : null });
     this.#cache.endWatches();
     const idle = this.#generation.whenIdle();
-    const timer = setTimeout(() => this.#endRunning(), timeoutMs);
+    const timer = startTimer(timeoutMs, () => this.#endRunning());
     await idle;
     clearTimeout(timer);
     await this.#closeListener();

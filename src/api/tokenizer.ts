@@ -11,6 +11,9 @@ import { encodeInput, requireText, type TextInput } from './prompt.js';
 import type { Call } from './rpc.js';
 import { FieldErrors } from './validate.js';
 
+/** An answer's ids and pieces become objects before they become bytes: some hundred bytes each. */
+const ANSWER_TOKENS_MAX = 2 ** 20;
+
 export class TokenizerHandlers {
   constructor(private readonly slot: ModelSlot) {}
 
@@ -18,10 +21,16 @@ export class TokenizerHandlers {
     const model = this.slot.require(request.model ?? '');
     const input = parseTokenizeInput(request);
     const text = requireText(model);
-    const { tokens, renderedText } = await encodeInput(input, text, { signal });
+    const maxTokens = request.countOnly ? Number.POSITIVE_INFINITY : ANSWER_TOKENS_MAX;
+    const { tokens, renderedText } = await encodeInput(input, text, { signal, maxTokens });
     signal.throwIfAborted();
     const response: TokenizeResponse = { tokenCount: tokens.length, contextLength: model.contextLength };
     if (request.countOnly) return response;
+    if (tokens.length > ANSWER_TOKENS_MAX) {
+      const errors = new FieldErrors();
+      errors.invalid(input.t, `has more than ${ANSWER_TOKENS_MAX} tokens: ask for it in parts, or set count_only`);
+      errors.throwIfAny();
+    }
     response.tokenIds = [...tokens];
     if (request.pieces) response.pieces = response.tokenIds.map((id) => Buffer.from(text.tokenizer.tokenBytes(id)));
     if (request.rendered) response.renderedText = renderedText;
@@ -32,6 +41,10 @@ export class TokenizerHandlers {
     const model = this.slot.require(request.model ?? '');
     const { tokenIds = [], showSpecial = false } = request;
     const errors = new FieldErrors();
+    if (tokenIds.length > ANSWER_TOKENS_MAX) {
+      errors.invalid('token_ids', `has ${tokenIds.length} ids, at most ${ANSWER_TOKENS_MAX} are taken`);
+      errors.throwIfAny();
+    }
     for (const [index, id] of tokenIds.entries()) checkTokenId(`token_ids[${index}]`, id, model.vocabSize, errors);
     errors.throwIfAny();
     const { text, bytes } = requireText(model).tokenizer.decode(tokenIds, { showSpecial });

@@ -40,8 +40,8 @@ export function hitTokensOf({ hitLiveTokens, hitMemoryTokens, hitDiskTokens }: C
 }
 
 /** null without a measured speed. */
-export function computeTimeMs(tokens: number, { prefillTokensPerSecond }: EngineLoad): number | null {
-  return prefillTokensPerSecond > 0 ? (tokens / prefillTokensPerSecond) * 1000 : null;
+export function computeTimeMs(tokens: number, { prefillSpeed }: EngineLoad): number | null {
+  return prefillSpeed > 0 ? (tokens / prefillSpeed) * 1000 : null;
 }
 
 export function cachePlanOf(cover: CacheCover, prompt: Prompt, load: EngineLoad): CachePlan {

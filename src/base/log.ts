@@ -2,8 +2,13 @@
 // that runs; everything else is handed a child of it.
 
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import { within } from './within.js';
 
 export type Log = Logger;
+
+/** Of lines that wait for a reader that does not read. */
+const BUFFERED_BYTES_MAX = 16 * 2 ** 20;
+const FLUSH_PATIENCE_MS = 1000;
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -17,14 +22,25 @@ export interface LogSettings {
   readonly fields: Readonly<Record<string, string>>;
 }
 
-/** `flush` writes what is still buffered; call it before the process exits. */
-export async function openLog(settings: LogSettings): Promise<{ log: Log; flush: () => void }> {
+/** `flush` writes what is still buffered, as far as it can be written in a second; call it before the process exits. */
+export async function openLog(settings: LogSettings): Promise<{ log: Log; flush: () => Promise<void> }> {
   if (settings.format === 'pretty') {
     const { default: pretty } = await import('pino-pretty');
-    return { log: createLog(settings, pretty({ sync: true })), flush: () => {} };
+    return { log: createLog(settings, pretty({ sync: true })), flush: async () => {} };
   }
-  const stdout = pino.destination({ dest: 1, sync: false });
-  return { log: createLog(settings, stdout), flush: () => stdout.flushSync() };
+  // With a minimum of a byte lines are written as they come, and `flush` really waits.
+  const stdout = pino.destination({ dest: 1, sync: false, minLength: 1, maxLength: BUFFERED_BYTES_MAX });
+  // pino's own hook at exit would try for ever to write what a full disk does not take.
+  const giveUpAtExit = () => {
+    stdout.flushSync = () => {};
+  };
+  // Lines that cannot be written are lost, and nothing else is.
+  stdout.on('error', giveUpAtExit);
+  const flush = async () => {
+    await within(FLUSH_PATIENCE_MS, new Promise<void>((resolve) => stdout.flush(() => resolve())), undefined);
+    giveUpAtExit();
+  };
+  return { log: createLog(settings, stdout), flush };
 }
 
 export function createLog(settings: LogSettings, destination: DestinationStream): Log {

@@ -113,8 +113,11 @@ class AnswerWriter {
 
   finish(match: StopMatch | null): void {
     this.#show(this.#thoughts.finish(), true);
-    this.#show(this.#stop.push(this.#words.finish()), false);
-    this.#show(this.#stop.finish(match?.t === 'sequence' ? match.index : null), false);
+    const stop = match?.t === 'sequence' ? match.index : null;
+    const unfinished = this.#words.finish();
+    // Behind a stop text nothing is part of the answer.
+    if (stop === null) this.#show(this.#stop.push(unfinished), false);
+    this.#show(this.#stop.finish(stop), false);
   }
 
   #show(text: string, inReasoning: boolean): void {

@@ -33,8 +33,14 @@ export function nearestExisting(path: string): string {
 function bytesIn(directory: string): number {
   const stats = statSync(directory, { throwIfNoEntry: false });
   if (!stats?.isDirectory()) return 0;
-  return readdirSync(directory).reduce(
-    (sum, name) => sum + (statSync(join(directory, name), { throwIfNoEntry: false })?.blocks ?? 0) * 512,
-    0,
-  );
+  return readdirSync(directory).reduce((sum, name) => sum + blocksOf(join(directory, name)) * 512, 0);
+}
+
+/** 0 for what cannot be looked at, such as a link that leads to itself: whoever opens it says so. */
+function blocksOf(path: string): number {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.blocks ?? 0;
+  } catch {
+    return 0;
+  }
 }

@@ -8,6 +8,7 @@ import { loadAddon, nativeErrorCode } from '../addon/load.js';
 import type { NativeRunner } from '../addon/runner.js';
 import { ConfigurationError } from '../base/configuration-error.js';
 import type { Log } from '../base/log.js';
+import { within } from '../base/within.js';
 import type { Config } from '../config.js';
 import type { CacheConfig } from '../engine/engine.js';
 import type { KvCache } from '../kv/cache.js';
@@ -18,7 +19,7 @@ import { storedBytes } from '../kv/store.js';
 import { StorageError, UnavailableError } from './format.js';
 import { quotaFor } from './kv-directory.js';
 import { PinFile } from './pins.js';
-import { weightsDigest } from './weights-digest.js';
+import type { WeightsFiles } from './weights-digest.js';
 
 /** Counted up when an arithmetic change alters a bit of any row (docs/arithmetic.md). */
 const NUMERIC_VERSION = 1;
@@ -30,6 +31,10 @@ const CHAT_ENCODING_VERSION = 1;
 const DEFAULT_TENANT = 'default';
 /** Of the file system, never taken by the cache. */
 const FREE_FLOOR_BYTES = 256 * 2 ** 20;
+/** So long a request waits for what an earlier server left on the disk: about what a terabyte takes to be found. */
+const RECOVERY_PATIENCE_MS = 3000;
+/** Tokens from before a boundary that the first compressed row behind it is made of. */
+const CARRY_TOKENS = 4;
 /** Of the KV budget, when --kv-memory does not say. */
 const KEPT_SHARE = 0.25;
 
@@ -46,9 +51,15 @@ export function cacheConfig(description: ModelDescription, keptBytes: number | n
     numSlots: Math.max(1, Math.floor(slotBytes / blockBytes)),
     keptBytesMax,
     mode,
-    replayTokens: ((geometry.window ?? 1) - 1) * geometry.layers,
+    replayTokens: replayTokensOf(geometry.window ?? 1, geometry.layers),
     hasher: new ChainHasher(randomBytes(32), randomBytes(32), DEFAULT_TENANT),
   };
+}
+
+/** What has to be computed again to have all windows: each layer's stands on the one below. */
+function replayTokensOf(window: number, layers: number): number {
+  const carry = window > CARRY_TOKENS ? 0 : CARRY_TOKENS; // a longer window has what the compressors carry
+  return (window - 1) * layers + carry;
 }
 
 export interface DiskListener {
@@ -61,7 +72,8 @@ export interface DiskWiring {
   readonly addon: NativeAddon;
   readonly runner: NativeRunner;
   readonly description: ModelDescription;
-  readonly modelPath: string;
+  /** Opened before the engine opened them; null: they could not be. */
+  readonly weights: WeightsFiles | null;
   readonly config: Config;
   readonly cache: KvCache;
   readonly listener: DiskListener;
@@ -95,6 +107,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
   };
   const pins = new PinFile(directory);
   const remembered = await pins.read(Date.now());
+  const isModelKnown = (await wiring.weights?.isRemembered(directory)) === true;
   // From here to the end nothing may be waited for: the store tells what it finds, and only the tier listens.
   let store: NativeKvStore;
   try {
@@ -114,6 +127,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     writeBudgetBytes: config.kvWriteBudget,
     pins: remembered,
     savePins: (all) => pins.save(all),
+    isModelUnchanged: () => wiring.weights?.isUnchanged() !== false,
     onRoom: () => cache.roomMade(),
     now: () => performance.now(),
     wallNow: () => Date.now(),
@@ -124,14 +138,15 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
       else log.warn({ kv_dir: directory, problem }, 'the disk of the prompt cache has a problem');
     },
   });
-  cache.expectDisk();
+  cache.expectDisk(isModelKnown);
   const { backend } = store;
   log.info(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
     'the prompt cache is open',
   );
   listener.onDiskHealth(true);
-  void attach(store, disk, wiring);
+  const inUse = Promise.all([attach(store, disk, wiring), disk.recovered]);
+  void within(RECOVERY_PATIENCE_MS, inUse, undefined).then(() => cache.stopWaiting());
   return {
     backend,
     close: () => disk.close(),
@@ -171,11 +186,12 @@ async function openStore(
 }
 
 async function attach(store: NativeKvStore, disk: DiskTier, wiring: DiskWiring): Promise<void> {
-  const { description, modelPath, config, cache } = wiring;
+  const { description, weights: files, config, cache } = wiring;
   const { log, onDiskHealth } = wiring.listener;
   const beganMs = performance.now();
   try {
-    const weights = await weightsDigest(modelPath, store.directory);
+    if (!files?.isWhereItWas()) throw new Error('the model file was replaced while it was loaded');
+    const weights = await files.digest(store.directory);
     const identity = identityOf({
       weights,
       tokenizer: digestOf(description.tokenizer),

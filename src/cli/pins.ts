@@ -1,11 +1,10 @@
 // Which prefixes clients have pinned, in a file beside the cache, so that a restart keeps them: {"prefix_id": until, ms}.
 
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { keyOfPrefixId, prefixIdOf } from '../kv/chain-hash.js';
 import type { Pins } from '../kv/disk-pins.js';
 import type { HashKey } from '../kv/store.js';
-import { writeDurably } from './durable-file.js';
+import { readSmallFile, writeDurably } from './durable-file.js';
 
 /** Known to native/store/directory.cc as one of ours. */
 const FILE = 'pins.json';
@@ -23,12 +22,10 @@ export class PinFile {
   /** Those that have not run out. Damaged content pins nothing. */
   async read(nowMs: number): Promise<Map<HashKey, number>> {
     const pins = new Map<HashKey, number>();
-    let text = '{}';
-    try {
-      text = await readFile(this.#path, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.#unread = error as Error;
-    }
+    const text = await readSmallFile(this.#path).catch((error: Error) => {
+      this.#unread = error;
+      return '';
+    });
     for (const [prefixId, untilMs] of Object.entries(parsed(text))) {
       const key = keyOfPrefixId(prefixId);
       if (key !== null && typeof untilMs === 'number' && untilMs > nowMs) pins.set(key, untilMs);

@@ -60,7 +60,7 @@ export function registerRun(program: Command): void {
     .option('--min-tokens <n>', 'no end before so many', integer(0, WHOLE_MAX), 0)
     .option('-t, --temperature <x>', '0 takes the most likely token', real(0, 100), 0)
     .option('--top-k <n>', 'only the n most likely; 0: all', integer(0, WHOLE_MAX), 0)
-    .option('--top-p <x>', 'only the most likely that make up this probability', real(Number.MIN_VALUE, 1), 1)
+    .option('--top-p <x>', 'only the most likely that make up this probability', real(1e-6, 1), 1)
     .option('--min-p <x>', 'only those at least so likely, relative to the most likely', real(0, 1), 0)
     .option('--repetition-penalty <x>', 'above 1 makes tokens of prompt and output less likely', real(0.01, 100), 1)
     .option('--presence-penalty <x>', 'subtracted for tokens of the output', real(-100, 100), 0)

@@ -68,10 +68,10 @@ async function serve(flags: ServeFlags): Promise<void> {
   try {
     await new ServeProcess(config, prices, log, build, instanceId).run();
   } finally {
-    flush();
+    await flush();
   }
-  // A load that a signal overtook may still be reading; nothing here waits for it.
-  process.exit(0);
+  // A load that a signal overtook may still be reading, and a store still closing on a disk that hangs.
+  loadAddon().exitNow(0);
 }
 
 interface Build {
@@ -163,7 +163,7 @@ class ServeProcess {
   }
 
   #stop(signal: Signal): void {
-    if (this.#isStopping) process.exit(SIGNAL_EXIT[signal]);
+    if (this.#isStopping) loadAddon().exitNow(SIGNAL_EXIT[signal]);
     this.#isStopping = true;
     this.log.info({ signal, drain_timeout_ms: this.config.drainTimeout }, 'draining');
     this.#onStop();

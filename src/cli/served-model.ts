@@ -14,6 +14,7 @@ import { TextService } from '../text/text-service.js';
 import { UsageError } from './format.js';
 import { cacheConfig, type DiskListener, type OpenDisk, openDisk } from './kv.js';
 import { readVocabulary } from './vocabulary.js';
+import { WeightsFiles } from './weights-digest.js';
 
 export interface OpenedModel {
   readonly model: ServedModel;
@@ -44,11 +45,16 @@ export async function openServedModel(
   buildId: string,
   listener: OpeningListener,
 ): Promise<OpenedModel> {
+  const weights = weightsOf(path);
   // Native loads on threads of its own; the vocabulary is read meanwhile.
   const opening = NativeRunner.open(addon, openOptions(path, config), listener.onProgress);
   const [opened, read] = await Promise.allSettled([opening, Promise.resolve().then(() => readText(addon, path))]);
-  if (opened.status === 'rejected') throw opened.reason;
+  if (opened.status === 'rejected') {
+    weights?.close();
+    throw opened.reason;
+  }
   if (read.status === 'rejected') {
+    weights?.close();
     await opened.value.runner.close();
     throw read.reason;
   }
@@ -65,10 +71,11 @@ export async function openServedModel(
     await disk?.close();
     await engine.close();
     await text?.close();
+    weights?.close();
   };
   let disk: OpenDisk | null;
   try {
-    disk = await openDisk({ addon, runner, description, modelPath: path, config, cache: engine.kvCache, listener });
+    disk = await openDisk({ addon, runner, description, weights, config, cache: engine.kvCache, listener });
   } catch (error) {
     await close(null);
     throw error;
@@ -98,6 +105,15 @@ export async function openServedModel(
   };
 }
 
+/** null: they are not there, and the engine says so better. */
+function weightsOf(path: string): WeightsFiles | null {
+  try {
+    return WeightsFiles.open(path);
+  } catch {
+    return null;
+  }
+}
+
 function readText(addon: NativeAddon, path: string) {
   const vocabulary = readVocabulary(addon, path);
   return { vocabulary, text: vocabulary ? new TextService(vocabulary) : null };
@@ -106,7 +122,7 @@ function readText(addon: NativeAddon, path: string) {
 function openOptions(model: string, config: Config): OpenOptions {
   const { numerics, threads, context, maxRunning: maxSequences, memoryLimit } = config;
   const kvBytes = memoryLimit === 0 ? 0 : memoryLimit - BUFFER_BYTES;
-  if (kvBytes < 0)
+  if (memoryLimit !== 0 && kvBytes <= 0)
     throw new UsageError(`--memory-limit leaves nothing for KV rows: give more than ${BUFFER_BYTES} bytes`);
   return { model, numerics, threads, context, kvBytes, maxSequences, verify: false };
 }

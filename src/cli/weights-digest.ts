@@ -1,13 +1,13 @@
 // Digest of a model file's whole content: what a cached row depends on is the weights themselves, not their name. A worker
 // thread reads and hashes at some 1.5 GB/s; the result is remembered beside the cache, for as long as the file stays the same.
+// The files are held open meanwhile: their names may come to mean others, and the engine would still compute with these.
 
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { within } from '../base/within.js';
-import { writeDurably } from './durable-file.js';
+import { readSmallFile, writeDurably } from './durable-file.js';
 
 const MEMO_FILE = 'weights.json';
 /** Models that one directory remembers. */
@@ -23,28 +23,117 @@ export function partsOf(path: string): string[] {
   return Array.from({ length: Number(count) }, (_, index) => `${before}${String(index + 1).padStart(5, '0')}${after}`);
 }
 
-/** 64 hexadecimal digits. `directory`: where results are remembered; null: nowhere. */
-export async function weightsDigest(path: string, directory: string | null): Promise<string> {
-  const paths = partsOf(path);
-  const tag = paths.map(tagOf).join(' ');
-  const memo = directory === null ? {} : readMemo(join(directory, MEMO_FILE));
-  const known = memo[tag];
-  if (known !== undefined) return known;
-  const digest = await inWorker(paths);
-  // Replaced while it was read: what was hashed is neither the old file nor the new one.
-  if (paths.map(tagOf).join(' ') !== tag) throw new Error(`${path} changed while it was read`);
-  if (directory !== null) await writeMemo(join(directory, MEMO_FILE), { ...memo, [tag]: digest });
-  return digest;
+interface Part {
+  readonly path: string;
+  readonly fd: number;
+  readonly before: State;
 }
 
-function tagOf(path: string): string {
-  const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true });
-  return `${dev}:${ino}:${size}:${mtimeNs}`;
+/** What no change of a file's content leaves as it was. Times are what a copy may set; the time of change is the kernel's own. */
+interface State {
+  readonly dev: bigint;
+  readonly ino: bigint;
+  readonly size: bigint;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly nlink: bigint;
+  readonly mode: bigint;
+  readonly uid: bigint;
+  readonly gid: bigint;
 }
 
-function readMemo(file: string): Record<string, string> {
+export class WeightsFiles {
+  #parts: readonly Part[];
+  #isReading = false;
+  #isClosed = false;
+
+  private constructor(parts: readonly Part[]) {
+    this.#parts = parts;
+  }
+
+  /** To be called before the engine opens the model, so that no change between the two is missed. Throws what opening throws. */
+  static open(path: string): WeightsFiles {
+    const parts: Part[] = [];
+    try {
+      for (const part of partsOf(path)) {
+        const fd = openSync(part, 'r');
+        parts.push({ path: part, fd, before: fstatSync(fd, { bigint: true }) });
+      }
+    } catch (error) {
+      for (const { fd } of parts) closeSync(fd);
+      throw error;
+    }
+    return new WeightsFiles(parts);
+  }
+
+  /** Whether the names mean these files still; called when the engine has opened it, that it has these very files. */
+  isWhereItWas(): boolean {
+    return this.#parts.every(isAtItsPath);
+  }
+
+  /** Whether nobody has written into them since they were opened. Takes microseconds. */
+  isUnchanged(): boolean {
+    return this.#parts.every((part) => {
+      const { fd, before } = part;
+      const now = fstatSync(fd, { bigint: true });
+      if (now.size !== before.size || now.mtimeNs !== before.mtimeNs) return false;
+      // Other names, owners and rights change the time of change too, and no content.
+      const isOther = (['nlink', 'mode', 'uid', 'gid'] as const).some((what) => now[what] !== before[what]);
+      return now.ctimeNs === before.ctimeNs || isOther || !isAtItsPath(part);
+    });
+  }
+
+  /** Whether the digest is known in this directory, so that nothing has to be read. */
+  async isRemembered(directory: string): Promise<boolean> {
+    return (await readMemo(join(directory, MEMO_FILE)))[this.#tag] !== undefined;
+  }
+
+  /** 64 hexadecimal digits. `directory`: where results are remembered. Rejects when the files changed while they were read. */
+  async digest(directory: string): Promise<string> {
+    const tag = this.#tag;
+    const file = join(directory, MEMO_FILE);
+    const memo = await readMemo(file);
+    const digest = memo[tag] ?? (await this.#read());
+    if (!this.isUnchanged()) throw new Error(`${this.#parts[0]?.path} changed while it was read`);
+    if (memo[tag] === undefined) await writeMemo(file, { ...memo, [tag]: digest });
+    return digest;
+  }
+
+  /** Safe twice. A digest that is under way keeps them: a number that is free again would mean another file. */
+  close(): void {
+    this.#isClosed = true;
+    if (this.#isReading) return;
+    for (const { fd } of this.#parts) closeSync(fd);
+    this.#parts = [];
+  }
+
+  get #tag(): string {
+    return this.#parts.map(({ before }) => tagOf(before)).join(' ');
+  }
+
+  async #read(): Promise<string> {
+    this.#isReading = true;
+    try {
+      return await inWorker(this.#parts.map(({ fd }) => fd));
+    } finally {
+      this.#isReading = false;
+      if (this.#isClosed) this.close();
+    }
+  }
+}
+
+function isAtItsPath({ path, before }: Part): boolean {
+  const now = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return now !== undefined && now.dev === before.dev && now.ino === before.ino;
+}
+
+function tagOf({ dev, ino, size, mtimeNs, ctimeNs }: State): string {
+  return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+}
+
+async function readMemo(file: string): Promise<Record<string, string>> {
   try {
-    const memo = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    const memo = JSON.parse(await readSmallFile(file)) as Record<string, unknown>;
     const entries = Object.entries(memo).filter(([, digest]) => /^[0-9a-f]{64}$/.test(String(digest)));
     return Object.fromEntries(entries) as Record<string, string>;
   } catch {
@@ -59,9 +148,9 @@ async function writeMemo(file: string, memo: Record<string, string>): Promise<vo
   await within(WRITE_PATIENCE_MS, written, undefined);
 }
 
-function inWorker(paths: readonly string[]): Promise<string> {
+function inWorker(files: readonly number[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: { digestOf: paths } });
+    const worker = new Worker(new URL(import.meta.url), { workerData: { digestOf: files } });
     worker.unref();
     worker.once('message', resolve);
     worker.once('error', reject);
@@ -70,25 +159,21 @@ function inWorker(paths: readonly string[]): Promise<string> {
 }
 
 /** Hash of the parts' hashes, in order. */
-async function digestOf(paths: readonly string[]): Promise<string> {
+function digestOf(files: readonly number[]): string {
   const whole = createHash('sha256');
   const buffer = Buffer.allocUnsafe(READ_BYTES);
-  for (const path of paths) {
+  for (const fd of files) {
     const part = createHash('sha256');
-    const file = await open(path, 'r');
-    try {
-      for (;;) {
-        const { bytesRead } = await file.read(buffer, 0, READ_BYTES);
-        if (bytesRead === 0) break;
-        part.update(buffer.subarray(0, bytesRead));
-      }
-    } finally {
-      await file.close();
+    for (let at = 0; ; ) {
+      const bytesRead = readSync(fd, buffer, 0, READ_BYTES, at);
+      if (bytesRead === 0) break;
+      part.update(buffer.subarray(0, bytesRead));
+      at += bytesRead;
     }
     whole.update(part.digest());
   }
   return whole.digest('hex');
 }
 
-const task = workerData as { readonly digestOf?: readonly string[] } | null;
-if (!isMainThread && task?.digestOf) parentPort?.postMessage(await digestOf(task.digestOf));
+const task = workerData as { readonly digestOf?: readonly number[] } | null;
+if (!isMainThread && task?.digestOf) parentPort?.postMessage(digestOf(task.digestOf));

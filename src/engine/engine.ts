@@ -97,7 +97,7 @@ export class NanduEngine implements Engine {
       onChange: () => this.#requestTurn(),
       now: this.#now,
       wallNow: config.wallNow ?? Date.now,
-      prefillTokensPerSecond: () => this.#rates.perSecond().prefill,
+      prefillTokensPerSecond: () => this.#rates.prefillSpeed,
     });
     const limits = {
       maxRunning: config.maxRunning,
@@ -152,6 +152,7 @@ export class NanduEngine implements Engine {
       expectedWaitMs: this.#expectedWaitMs(),
       decodeTokensPerSecond: decode,
       prefillTokensPerSecond: prefill,
+      prefillSpeed: this.#rates.prefillSpeed,
     };
   }
 

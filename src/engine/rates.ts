@@ -7,6 +7,7 @@ interface Sample {
   readonly atMs: number;
   readonly prefillTokens: number;
   readonly decodeTokens: number;
+  readonly busyNs: number;
 }
 
 /** What GetLoad promises. */
@@ -26,7 +27,8 @@ export class Rates {
   }
 
   sample(nowMs: number, stats: RunnerStats): void {
-    this.#samples.push({ atMs: nowMs, prefillTokens: stats.prefillTokens, decodeTokens: stats.decodeTokens });
+    const { prefillTokens, decodeTokens, busyNs } = stats;
+    this.#samples.push({ atMs: nowMs, prefillTokens, decodeTokens, busyNs });
     // One sample from before the window stays: rates are differences to it.
     while (this.#samples.length > 2 && nowMs - (this.#samples[1] as Sample).atMs >= WINDOW_MS) this.#samples.shift();
   }
@@ -39,6 +41,14 @@ export class Rates {
   /** Mean time from admission to end; null before the first end. */
   get serviceMs(): number | null {
     return this.#serviceMs;
+  }
+
+  /** Prompt tokens a second of computing: what a prompt that comes now can expect, whatever silence was before. */
+  get prefillSpeed(): number {
+    const oldest = this.#samples[0];
+    const newest = this.#samples.at(-1);
+    if (!oldest || !newest || newest.busyNs === oldest.busyNs) return 0;
+    return ((newest.prefillTokens - oldest.prefillTokens) / (newest.busyNs - oldest.busyNs)) * 1e9;
   }
 
   perSecond(): { readonly prefill: number; readonly decode: number } {

@@ -172,7 +172,8 @@ export class Scheduler {
 
   /** `position` of all that the next plan leaves waiting, in order. */
   positions(): Map<number, number> {
-    const left = this.#inOrder().slice(this.#admissible().length);
+    const admissible = new Set(this.#admissible());
+    const left = this.#inOrder().filter((sequence) => !admissible.has(sequence));
     return new Map(left.map((sequence, index) => [sequence.id, index + 1]));
   }
 

@@ -102,6 +102,8 @@ export interface EngineLoad {
   readonly expectedWaitMs: number;
   readonly decodeTokensPerSecond: number;
   readonly prefillTokensPerSecond: number;
+  /** Prompt tokens a second of computing; 0: not known yet. */
+  readonly prefillSpeed: number;
 }
 
 export interface StartedRequest {

@@ -11,15 +11,16 @@ import { Failure } from '../base/failures.js';
 import { within } from '../base/within.js';
 import { BLOCK_TOKENS, hittableBlocks } from './block.js';
 import { CacheCounts } from './cache-counts.js';
-import { type ChainHasher, chainOf, keyOfPrefixId } from './chain-hash.js';
+import { type ChainHasher, keyOfPrefixId } from './chain-hash.js';
 import type { IndexedRecord } from './disk-index.js';
 import type { DiskTier } from './disk-tier.js';
 import { EventLog, removed, stored } from './event-log.js';
-import { Lease, type LeaseRequest } from './lease.js';
+import { Lease, type LeaseRequest, type Names, namesOf, renameLeases } from './lease.js';
+import { explainMiss } from './miss.js';
 import { type PointMode, pointBoundaries } from './points.js';
 import { selectInRam } from './ram-selection.js';
-import { type Origin, type PointHandle, RamTier } from './ram-tier.js';
-import { findStart, firstRestored, type Start } from './start.js';
+import { type Origin, type PointHandle, type RamName, RamTier } from './ram-tier.js';
+import { findStart, firstRestored, hitTokens, type Start } from './start.js';
 import type { HashKey } from './store.js';
 import type {
   CacheCover,
@@ -28,7 +29,6 @@ import type {
   CacheStats,
   CacheSubscription,
   CacheTier,
-  MissReason,
   PromptCache,
   PurgeSelector,
 } from './types.js';
@@ -87,6 +87,7 @@ export class KvCache implements PromptCache {
   #hasher: ChainHasher;
   #disk: DiskTier | null = null;
   #expectsDisk = false;
+  #isWorthWaiting = false;
   #diskProblem = '';
   #onAttached: () => void = () => {};
   readonly #attached = new Promise<void>((resolve) => {
@@ -119,26 +120,32 @@ export class KvCache implements PromptCache {
     return this.#events;
   }
 
-  /** A disk will be attached: until then nobody can tell what was never there. */
-  expectDisk(): void {
+  /**
+   * A disk will be attached: until then nobody can tell what was never there. `isWorthWaiting`: this model was used with it
+   * before, so that requests wait for what is found there, until `stopWaiting`.
+   */
+  expectDisk(isWorthWaiting: boolean): void {
     this.#expectsDisk = true;
+    this.#isWorthWaiting = isWorthWaiting;
   }
 
   /**
-   * The disk is there: from now on requests find what is on it. `hasher` is rooted in the model's whole identity; what lies
-   * in RAM under the provisional one is forgotten.
+   * The disk is there: from now on requests find what is on it. `hasher` is rooted in the model's whole identity; requests
+   * that run take their rows along to the names it gives, and store them.
    */
   attachDisk(disk: DiskTier, hasher: ChainHasher): void {
     this.#disk = disk;
     this.#hasher = hasher;
-    // Nobody finds them any more, and no purge would.
-    for (const lease of this.#leases) this.#disown(lease);
-    this.#ram.forget(
-      [...this.#ram.blocks()].map(({ key }) => key),
-      [...this.#ram.points()].map(({ handle }) => handle),
-    );
+    this.#renameAll();
     this.#onAttached();
     void disk.recovered.then(() => this.#events.announce());
+    this.#options.onChange();
+  }
+
+  /** Whatever the disk still finds, no request waits for it any more. */
+  stopWaiting(): void {
+    this.#isWorthWaiting = false;
+    this.#options.onChange();
   }
 
   /** There is a disk, and it cannot be used; `problem` says so in a sentence. */
@@ -146,6 +153,7 @@ export class KvCache implements PromptCache {
     this.#expectsDisk = false;
     this.#diskProblem = problem;
     this.#onAttached();
+    this.stopWaiting();
   }
 
   /** For tests, after each of their steps. */
@@ -159,18 +167,13 @@ export class KvCache implements PromptCache {
   // --- a request's way ---
 
   open(request: LeaseRequest): Lease {
-    const keys = this.#hasher.scopeOf(request.wishes.scope);
-    const uses = request.wishes.read || request.wishes.write;
-    const tokens = uses ? request.promptTokens : request.promptTokens.subarray(0, 0);
-    const chain = chainOf(tokens, keys.root);
-    const plainChain = this.#disk ? chainOf(tokens, this.#hasher.plainRoot) : [];
-    return new Lease(request, this.#hasher, keys, chain, plainChain);
+    return new Lease(request, this.#namesOf(request));
   }
 
   /** What would hit now. */
   cover(lease: Lease): CacheCover {
     const start = this.#findStart(lease);
-    const hits = this.#tiersOf(lease, start);
+    const hits = hitTokens(start, lease.chain, this.#ram, lease.hasWaited);
     const promptTokens = lease.promptTokens;
     return {
       promptTokens,
@@ -182,8 +185,9 @@ export class KvCache implements PromptCache {
     };
   }
 
-  /** Whether `admit` would answer 'blocked', as far as is known; looks at one flag. */
+  /** Whether `admit` would answer 'blocked', as far as is known; looks at some flags. */
   isBlocked(lease: Lease): boolean {
+    if (this.#awaitsDisk(lease)) return true;
     const { blockedBy } = lease;
     if (!blockedBy) return false;
     const { lease: other, boundary } = blockedBy;
@@ -198,7 +202,7 @@ export class KvCache implements PromptCache {
     const start = this.#findStart(lease);
     if (this.#waitForTwin(lease, start)) return 'blocked';
     // Before its own holds make them live.
-    const hits = this.#tiersOf(lease, start);
+    const hits = hitTokens(start, lease.chain, this.#ram, lease.hasWaited);
     const slots = this.#takeSlots(lease, start);
     if (!slots) return 'full';
     const { chain, request } = lease;
@@ -315,7 +319,7 @@ export class KvCache implements PromptCache {
 
   /** Whether what it computed is found again after it has left its slots, and it has come further since it did so last. */
   canSpill(lease: Lease): boolean {
-    const isStored = lease.keeps && lease.hasher === this.#hasher && !lease.wasRefused && !lease.avoidsDisk;
+    const isStored = lease.keeps && !lease.wasRefused && !lease.avoidsDisk;
     // Without points it would have to compute whole windows again.
     if (!isStored || this.#options.mode === 'replay' || this.#disk?.isWritable !== true) return false;
     return lease.earlier === null || lease.hasOutput || lease.promptDone > lease.doneBefore;
@@ -411,9 +415,40 @@ export class KvCache implements PromptCache {
     return this.#events.watch(afterSequence, onEvents);
   }
 
+  // --- names ---
+
+  #namesOf(request: LeaseRequest): Names {
+    return namesOf(request, this.#hasher, this.#disk !== null);
+  }
+
+  /** What runs, and what it has made so far, is found by the names of the hasher that is now. */
+  #renameAll(): void {
+    const names = renameLeases(this.#leases, (request) => this.#namesOf(request));
+    this.#ram.rename(names);
+    const computing = [...this.#computing];
+    this.#computing.clear();
+    for (const [key, lease] of computing) this.#computing.set((names.get(key) as RamName).key, lease);
+    for (const lease of this.#leases) {
+      lease.choices.forEach(({ chain }, choice) => {
+        chain.forEach((key, block) => {
+          const point = this.#ram.pointAt(key);
+          if (point !== undefined) this.#store(lease, choice, block + 1, point);
+        });
+      });
+    }
+  }
+
   // --- starting ---
 
+  /** What would hit is still being found: reading it then costs a thousandth of computing it now. */
+  #awaitsDisk({ request, promptTokens }: Lease): boolean {
+    if (!this.#isWorthWaiting || !request.wishes.read) return false;
+    return this.#disk?.recovering !== false && hittableBlocks(promptTokens) > 0;
+  }
+
   #findStart(lease: Lease): Start {
+    // It was accepted before the disk was there.
+    if (lease.hasher !== this.#hasher) lease.rename(this.#namesOf(lease.request));
     const { request, keys, chain } = lease;
     if (!request.wishes.read) return { tokens: 0, blocks: 0, point: null, runs: [], known: 0 };
     const { mode, replayTokens } = this.#options;
@@ -480,41 +515,10 @@ export class KvCache implements PromptCache {
     return { shared, found, wanted: lease.numBlocks - found.length + kept.length };
   }
 
-  #tiersOf(lease: Lease, start: Start): Lease['hits'] {
-    const hits = { live: 0, memory: 0, disk: 0 };
-    const whole = Math.min(start.blocks, Math.floor(start.tokens / BLOCK_TOKENS));
-    for (let block = 0; block < whole; block++) {
-      const slot = this.#ram.find(lease.chain[block] as HashKey);
-      if (slot === undefined) hits.disk += BLOCK_TOKENS;
-      else if (lease.hasWaited || this.#ram.isHeld(slot)) hits.live += BLOCK_TOKENS;
-      else hits.memory += BLOCK_TOKENS;
-    }
-    hits.memory += start.tokens - whole * BLOCK_TOKENS;
-    return hits;
-  }
-
   #explain(lease: Lease, start: Start): CacheMiss {
-    const { request, chain, plainChain, promptTokens } = lease;
-    const at = (reason: MissReason, nearestBlocks = 0): CacheMiss => ({
-      reason,
-      tokenPosition: start.tokens,
-      nearestCachedTokens: nearestBlocks * BLOCK_TOKENS,
-    });
-    if (!request.wishes.read) return at('bypassed');
-    const hittable = hittableBlocks(promptTokens);
-    if (hittable === 0) return at('short');
-    if (start.tokens >= hittable * BLOCK_TOKENS) return at('none');
-    const hit = Math.floor(start.tokens / BLOCK_TOKENS);
-    const disk = this.#disk;
-    if (start.known > hit) return at('no-point', start.known);
-    if (!disk) return at(this.#expectsDisk ? 'recovering' : hit > 0 ? 'diverged' : 'new');
-    const onDisk = disk.index.find(chain).blocks;
-    if (!this.#readableDisk(lease) && onDisk > hit) return at('unavailable', onDisk);
-    if (disk.recovering) return at('recovering');
-    if (disk.wasNotStored(chain[hit] as HashKey)) return at('not-stored');
-    const own = { identity: this.#hasher.identityTag, scope: lease.keys.scopeTag };
-    const { reason, nearestBlocks } = disk.index.explain(chain, hit, own, () => plainChain);
-    return at(reason, nearestBlocks);
+    const { identityTag: identity } = this.#hasher;
+    const own = { identity, scope: lease.keys.scopeTag };
+    return explainMiss(lease, start, own, this.#disk, this.#readableDisk(lease) !== null, this.#expectsDisk);
   }
 
   #restoreBytes(start: Start): number {
@@ -637,8 +641,7 @@ export class KvCache implements PromptCache {
 
   /** Rows up to a boundary, and the point there, go to the disk unless they are there. */
   #store(lease: Lease, choice: number, blocks: number, point: PointHandle | null): void {
-    // A chain from before the disk was there is rooted in nothing that outlives this process.
-    if (!this.#disk || !lease.keeps || lease.hasher !== this.#hasher) return;
+    if (!this.#disk || !lease.keeps) return;
     const chain = lease.chainOf(choice, blocks);
     const { slots, plainChain } = lease.choices[choice] as { slots: number[]; plainChain: HashKey[] };
     const queued = this.#disk.write({

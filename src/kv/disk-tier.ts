@@ -45,6 +45,8 @@ export interface DiskTierOptions {
   readonly writeBudgetBytes: number;
   readonly pins: Pins;
   readonly savePins: (pins: Pins) => Promise<void>;
+  /** False: the engine computes with other weights than those that the records are named after. */
+  readonly isModelUnchanged: () => boolean;
   /** Slots that writes held have come free. */
   readonly onRoom: () => void;
   readonly now: () => number;
@@ -89,6 +91,8 @@ const NOT_STORED_KEYS = 16_384;
 const RECLAIMED_REGIONS_MIN = 8;
 /** Purge: how long a disk that does not answer is waited for. */
 const PURGE_TIMEOUT_MS = 10_000;
+const CHANGED_MODEL =
+  'the model file was written to while it is served: its prefixes are not stored, and no stored ones used, until a restart';
 
 export class DiskTier {
   /** Region by id of what left the index and may lie on the disk still: a restart would find it. */
@@ -232,6 +236,7 @@ export class DiskTier {
     }
     const bytes = writes.reduce((sum, write) => sum + write.bytes, 0);
     const nowMs = this.#options.wallNow();
+    if (!this.#options.isModelUnchanged()) this.#giveUp(CHANGED_MODEL);
     const isWritable = this.isReadable && this.#queuedBytes + bytes <= QUEUED_BYTES_MAX;
     if (!isWritable || !this.#budget.admits(chain[0] as HashKey, bytes, nowMs)) {
       for (const block of chain.slice(from)) this.#notStored.add(block);
@@ -648,6 +653,12 @@ export class DiskTier {
       this.#options.onEvent(stored('disk', key, { parent, scopeTag }, ids));
       parent = key;
     });
+  }
+
+  /** Until the process ends: nothing is written any more, and nothing read. */
+  #giveUp(words: string): void {
+    this.#health.giveUp(words);
+    this.#showProblem();
   }
 
   #showProblem(): void {

@@ -41,9 +41,12 @@ export class DiskHealth {
   #openMs = FIRST_OPEN_MS;
   #timesOpened = 0;
   #writeProblem = '';
+  /** Not '': never used again. */
+  #givenUp = '';
 
   /** What mayUse would say; changes nothing. */
   allows(nowMs: number): boolean {
+    if (this.#givenUp !== '') return false;
     const breaker = this.#breaker;
     if (breaker.t === 'closed') return true;
     // A probe of which nothing was heard for that long is given up and the next one allowed.
@@ -84,8 +87,14 @@ export class DiskHealth {
     this.#writeProblem = words === '' || detail === '' ? words : `${words} (${detail})`;
   }
 
+  /** For good, for this reason. */
+  giveUp(words: string): void {
+    this.#givenUp = words;
+  }
+
   /** '' or what is wrong, in a sentence. */
   problem(nowMs: number): string {
+    if (this.#givenUp !== '') return `Prompt cache: ${this.#givenUp}.`;
     const parts: string[] = [];
     if (this.#breaker.t === 'open') {
       const seconds = Math.ceil((this.#breaker.untilMs - nowMs) / 1000);
@@ -97,7 +106,7 @@ export class DiskHealth {
   }
 
   get canWrite(): boolean {
-    return this.#writeProblem === '';
+    return this.#writeProblem === '' && this.#givenUp === '';
   }
 
   get isOpen(): boolean {

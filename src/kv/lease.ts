@@ -6,8 +6,8 @@
 //     └──────────────────────────▶ ready: nothing to restore
 
 import { BLOCK_TOKENS } from './block.js';
-import { type ChainHasher, extend, prefixIdOf, type ScopeKeys } from './chain-hash.js';
-import type { PointHandle } from './ram-tier.js';
+import { type ChainHasher, chainOf, extend, prefixIdOf, type ScopeKeys } from './chain-hash.js';
+import type { PointHandle, RamName } from './ram-tier.js';
 import type { HashKey } from './store.js';
 import type { CacheMiss, CacheUse, CacheWishes } from './types.js';
 
@@ -39,7 +39,21 @@ export interface HitTokens {
   readonly disk: number;
 }
 
-export class Lease {
+/** What a request's blocks are called under one identity and scope. */
+export interface Names {
+  readonly hasher: ChainHasher;
+  readonly keys: ScopeKeys;
+  /** Chain hashes of the prompt's whole blocks; none where the cache is not used. */
+  readonly chain: readonly HashKey[];
+  /** The same without identity and scope; empty where there is no disk. */
+  readonly plainChain: readonly HashKey[];
+}
+
+export class Lease implements Names {
+  hasher: ChainHasher;
+  keys: ScopeKeys;
+  chain: readonly HashKey[];
+  plainChain: readonly HashKey[];
   state: 'open' | 'restoring' | 'ready' | 'closed' = 'open';
   /** Why it must not be admitted now: another computes or restores what it can then share. */
   blockedBy: { readonly lease: Lease; readonly boundary: number } | null = null;
@@ -83,14 +97,21 @@ export class Lease {
 
   constructor(
     readonly request: LeaseRequest,
-    readonly hasher: ChainHasher,
-    readonly keys: ScopeKeys,
-    /** Chain hashes of the prompt's whole blocks. */
-    readonly chain: readonly HashKey[],
-    /** The same without identity and scope. */
-    readonly plainChain: readonly HashKey[],
+    names: Names,
   ) {
+    ({ hasher: this.hasher, keys: this.keys, chain: this.chain, plainChain: this.plainChain } = names);
     this.keeps = request.wishes.write;
+  }
+
+  /** From now on its blocks have these names, those of its output, too. */
+  rename(names: Names): void {
+    ({ hasher: this.hasher, keys: this.keys, chain: this.chain, plainChain: this.plainChain } = names);
+    this.choices.forEach(({ chain, plainChain }, choice) => {
+      const numBlocks = chain.length;
+      chain.splice(0, numBlocks, ...names.chain);
+      plainChain.splice(0, plainChain.length, ...names.plainChain);
+      this.chainOf(choice, numBlocks);
+    });
   }
 
   get promptTokens(): number {
@@ -172,6 +193,37 @@ export class Lease {
       kvBytesRead: this.kvBytesRead,
     };
   }
+}
+
+export function namesOf({ promptTokens, wishes }: LeaseRequest, hasher: ChainHasher, hasDisk: boolean): Names {
+  const keys = hasher.scopeOf(wishes.scope);
+  const tokens = wishes.read || wishes.write ? promptTokens : promptTokens.subarray(0, 0);
+  const chain = chainOf(tokens, keys.root);
+  return { hasher, keys, chain, plainChain: hasDisk ? chainOf(tokens, hasher.plainRoot) : [] };
+}
+
+/** Gives all of them other names. @returns for each name that one of their blocks had, roots included, the one it has now. */
+export function renameLeases(
+  leases: Iterable<Lease>,
+  newNames: (request: LeaseRequest) => Names,
+): Map<HashKey, RamName> {
+  const names = new Map<HashKey, RamName>();
+  for (const lease of leases) {
+    const chains = () => [lease.chain, ...lease.choices.map(({ chain }) => chain)].map((chain) => [...chain]);
+    const [oldRoot, before] = [lease.keys.root, chains()];
+    lease.rename(newNames(lease.request));
+    const { root, scopeTag } = lease.keys;
+    names.set(oldRoot, { key: root, origin: { parent: '', scopeTag } });
+    chains().forEach((chain, index) => {
+      chain.forEach((key, block) => {
+        const origin = { parent: block === 0 ? '' : (chain[block - 1] as HashKey), scopeTag };
+        names.set(before[index]?.[block] as HashKey, { key, origin });
+      });
+    });
+    const { deepest } = lease;
+    if (deepest) lease.deepest = { ...deepest, key: (names.get(deepest.key) as RamName).key };
+  }
+  return names;
 }
 
 /** Choices share the whole blocks of the prompt; what follows each has for itself. */

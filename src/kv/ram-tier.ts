@@ -24,6 +24,12 @@ export interface RamTierOptions {
 
 export type RamTierName = 'live' | 'memory';
 
+/** What a block or point is found by. */
+export interface RamName {
+  readonly key: HashKey;
+  readonly origin: Origin;
+}
+
 /** Where a block stands in the tree of prefixes. */
 export interface Origin {
   /** Chain hash of the block before it; '': the first. */
@@ -42,7 +48,7 @@ interface Slot {
 interface PointEntry {
   readonly handle: PointHandle;
   readonly bytes: number;
-  readonly scopeTag: string;
+  scopeTag: string;
   holders: number;
   usedMs: number;
   /** Boundary, or the one before a tail. */
@@ -210,6 +216,37 @@ export class RamTier {
   forget(blocks: Iterable<HashKey>, points: Iterable<PointHandle>): void {
     for (const key of blocks) this.#forgetSlotKey(this.#byKey.get(key) as number);
     for (const handle of points) this.#forgetPointKey(this.#point(handle));
+  }
+
+  /** The same rows are found by other names, by the ones they have now; what has no new one is forgotten. */
+  rename(names: ReadonlyMap<HashKey, RamName>): void {
+    const blocks = [...this.#byKey];
+    const points = [...this.#points.values()].filter(({ key }) => key !== null);
+    const isLost = (key: HashKey | null) => !names.has(key as HashKey);
+    this.forget(
+      blocks.map(([key]) => key).filter(isLost),
+      points.filter(({ key }) => isLost(key)).map(({ handle }) => handle),
+    );
+    for (const [old, number] of blocks) {
+      const name = names.get(old);
+      if (!name) continue;
+      const slot = this.#slot(number);
+      const tier = slot.holders > 0 ? 'live' : 'memory';
+      this.#byKey.delete(old);
+      this.#options.onMoved?.(old, slot.origin as Origin, tier, null);
+      [slot.key, slot.origin] = [name.key, name.origin];
+      this.#byKey.set(name.key, number);
+      this.#options.onMoved?.(name.key, name.origin, null, tier);
+    }
+    this.#pointByKey.clear();
+    this.#tails.clear();
+    for (const point of points) {
+      const name = point.key === null ? undefined : names.get(point.key);
+      if (!name) continue;
+      [point.key, point.scopeTag] = [name.key, name.origin.scopeTag];
+      if (point.tail === null) this.#pointByKey.set(name.key, point);
+      else this.#tails.set(name.key, [...(this.#tails.get(name.key) ?? []), point]);
+    }
   }
 
   /** Every findable block. */

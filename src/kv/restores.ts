@@ -79,7 +79,12 @@ export class Restores {
       const segment = index.get(run.id) as IndexedRecord;
       const blocks = segment.toBlock - segment.fromBlock;
       const ticket = this.#begin(restore, segment);
-      store.readBlocks(ticket, { id: run.id, key: run.key, blocks }, run.skip, slots, true);
+      try {
+        store.readBlocks(ticket, { id: run.id, key: run.key, blocks }, run.skip, slots, true);
+      } catch {
+        // No memory for the slots: the engine will say so of this one request.
+        queueMicrotask(() => this.ended({ t: 'read', ticket, status: 'cancelled', bytes: 0, point: null }));
+      }
     }
     if (point) {
       const position = point.toBlock * BLOCK_TOKENS;

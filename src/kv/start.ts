@@ -7,6 +7,7 @@
 
 import { BLOCK_TOKENS, hittableBlocks } from './block.js';
 import type { DiskIndex, IndexedRecord, Piece } from './disk-index.js';
+import type { HitTokens } from './lease.js';
 import type { PointMode } from './points.js';
 import type { PointHandle, RamTier } from './ram-tier.js';
 import type { HashKey } from './store.js';
@@ -124,4 +125,18 @@ function missing(pieces: readonly Piece[], inRam: readonly boolean[], blocks: nu
 /** The first block that a restore touches; a point that is read back counts as its block. Without a restore: where it starts. */
 export function firstRestored({ runs, point, blocks }: Start): number {
   return runs[0]?.first ?? (point?.t === 'disk' ? blocks - 1 : blocks);
+}
+
+/** Where the tokens lie that need not be computed. `hasWaited`: another made them for it just now, so all it shares is live. */
+export function hitTokens(start: Start, chain: readonly HashKey[], ram: RamTier, hasWaited: boolean): HitTokens {
+  const hits = { live: 0, memory: 0, disk: 0 };
+  const whole = Math.min(start.blocks, Math.floor(start.tokens / BLOCK_TOKENS));
+  for (let block = 0; block < whole; block++) {
+    const slot = ram.find(chain[block] as HashKey);
+    if (slot === undefined) hits.disk += BLOCK_TOKENS;
+    else if (hasWaited || ram.isHeld(slot)) hits.live += BLOCK_TOKENS;
+    else hits.memory += BLOCK_TOKENS;
+  }
+  hits.memory += start.tokens - whole * BLOCK_TOKENS;
+  return hits;
 }

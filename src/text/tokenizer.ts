@@ -116,13 +116,15 @@ export class Tokenizer {
   }
 
   /** Control, user-defined, unknown and unused tokens: no part of ordinary text. */
+  /** Ids beyond the vocabulary, up to the rows of the embedding, stand for nothing and are never shown. */
   isSpecial(id: number): boolean {
-    return this.#isSpecial[id] === 1;
+    return this.#isSpecial[id] !== 0;
   }
 
-  /** Bytes of one token; of a special one, its text in UTF-8. A view, not to be changed. */
+  /** Bytes of one token; of a special one, its text in UTF-8; none beyond the vocabulary. A view, not to be changed. */
   tokenBytes(id: number): Uint8Array {
-    if (!Number.isInteger(id) || id < 0 || id >= this.numTokens) throw new RangeError(`no token ${id}`);
+    if (!Number.isInteger(id) || id < 0) throw new RangeError(`no token ${id}`);
+    if (id >= this.numTokens) return new Uint8Array(0);
     return this.#tokenData.subarray(this.#tokenStart[id], this.#tokenStart[id + 1]);
   }
 

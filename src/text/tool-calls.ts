@@ -234,7 +234,7 @@ function escaped(text: string): string {
 function jsonOrString(value: string): string {
   try {
     JSON.parse(value);
-    return value;
+    return visible(value);
   } catch {
     return JSON.stringify(visible(value));
   }

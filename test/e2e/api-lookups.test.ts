@@ -84,6 +84,14 @@ describe('the tokenizer', () => {
     expect(tokenCount).toBeGreaterThan(20_000);
   });
 
+  test('lists no more tokens than an answer may have', async () => {
+    const text = 'lorem ipsum '.repeat(600_000);
+    expect((await lookUp('tokenizer', 'tokenize', { text, countOnly: true })).tokenCount).toBeGreaterThan(2 ** 20);
+    expect((await refusal(lookUp('tokenizer', 'tokenize', { text }))).fields).toEqual(['text']);
+    const tokenIds = new Array(2 ** 20 + 1).fill(1);
+    expect((await refusal(lookUp('tokenizer', 'detokenize', { tokenIds }))).fields).toEqual(['token_ids']);
+  });
+
   test('turns tokens back into text, and hides specials in text and bytes alike', async () => {
     const tokenIds = [...encode('a'), ...encode('<think>', true), ...encode('é')];
     expect(await lookUp('tokenizer', 'detokenize', { tokenIds })).toMatchObject({ text: 'aé', raw: Buffer.from('aé') });

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -133,6 +133,35 @@ describe('a real model', () => {
       (await peer.unary('generation', 'generate', { ...endless, stop: { maxTokens: 3 } })).usage.completionTokens,
     ).toBe(3);
   });
+});
+
+test('a log that cannot be written stops neither answers nor the end', async () => {
+  const full = openSync('/dev/full', 'w');
+  const port = 20_000 + (process.pid % 20_000);
+  const env = { ...process.env, NANDU_KV_DIR: 'none' };
+  const listen = ['--listen', `127.0.0.1:${port}`, '--log-level', 'debug'];
+  const child = spawn(process.execPath, [bin, 'serve', '--model', tiny, ...listen], {
+    env,
+    stdio: ['ignore', full, 'pipe'],
+  });
+  closeSync(full);
+  children.push(child);
+  const exited = once(child, 'exit');
+  const peer = new Peer(`127.0.0.1:${port}`);
+  peers.push(peer);
+  const ask = () => peer.unary('generation', 'generate', { ...endless, stop: { maxTokens: 3 } });
+  let answered = 0;
+  for (let tries = 0; answered < 5 && tries < 600; tries++) {
+    await ask().then(
+      () => {
+        answered += 1;
+      },
+      () => new Promise((resolve) => setTimeout(resolve, 100)),
+    );
+  }
+  expect(answered).toBe(5);
+  child.kill('SIGTERM');
+  expect((await exited)[0]).toBe(0);
 });
 
 describe('signals', () => {

@@ -46,6 +46,7 @@ describe('INVALID_FIELD names the field', () => {
       'token_ids.ids[2]',
       () => ({ tokenIds: { ids: [0, vocabSize() - 1, vocabSize()] } }),
     ],
+    ['a session of more than 256 characters', 'session_id', () => ({ ...ids, sessionId: '漢'.repeat(257) })],
     ['text options without text', 'text_options.add_bos', () => ({ ...ids, textOptions: { addBos: false } })],
     ['a message without a role', 'chat.messages[1].role', () => ({ chat: { messages: [user(), { content: 'x' }] } })],
     ['a role that nobody knows', 'chat.messages[0].role', () => ({ chat: { messages: [{ role: 77, content: 'x' }] } })],

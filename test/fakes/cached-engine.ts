@@ -27,6 +27,8 @@ export interface CachedEngineOptions {
   readonly disk?: FakeStoreOptions | FakeStore | null;
   /** false: only by attach(). */
   readonly isAttached?: boolean;
+  /** Requests wait for what is found on the disk, until `cache.stopWaiting()`. */
+  readonly isWorthWaiting?: boolean;
   /** false: what the store has found is heard in the first round. */
   readonly isRecovered?: boolean;
   /** The model's, in its identity. */
@@ -104,6 +106,7 @@ export class CachedEngine {
       writeBudgetBytes: options.writeBudgetBytes ?? 0,
       pins: options.pins ?? new Map(),
       onRoom: () => this.cache.roomMade(),
+      isModelUnchanged: () => true,
       savePins: async (pins) => {
         this.savedPins = pins;
       },
@@ -112,7 +115,7 @@ export class CachedEngine {
       onEvent: (event) => this.cache.events.add(event),
       onProblem: (problem) => this.problems.push(problem),
     });
-    this.cache.expectDisk();
+    this.cache.expectDisk(options.isWorthWaiting ?? false);
     if (!(disk instanceof FakeStore)) this.store.reportRecovered();
     if (isRecovered) this.store.onWake();
     if (isAttached) this.attach();

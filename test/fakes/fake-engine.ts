@@ -119,6 +119,7 @@ export class FakeEngine implements Engine {
       expectedWaitMs: waiting.length * 100,
       decodeTokensPerSecond: 0,
       prefillTokensPerSecond: this.prefillTokensPerSecond,
+      prefillSpeed: this.prefillTokensPerSecond,
     };
   }
 

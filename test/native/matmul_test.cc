@@ -5,10 +5,9 @@
 
 #include <memory>
 
-#include "../../native/kernels/kernels.h"
 #include "../../native/quant/dequant.h"
 #include "../../native/quant/float16.h"
-#include "test.h"
+#include "kernel_sets.h"
 
 namespace nandu::test {
 namespace {
@@ -130,37 +129,30 @@ struct Problem {
   size_t row_bytes() const { return nandu::row_bytes(*info, k); }
 };
 
-const KernelSet& scalar_set() {
-  size_t count;
-  const KernelSet* const* all = kernel_sets(&count);
-  return *all[count - 1];
-}
+// Where prepared activations lie: kernels may use that they lie at equal distances.
+enum class Lay { kApart, kInOrder, kBackwards };
 
-std::vector<const KernelSet*> sets_here() {
-  size_t count;
-  const KernelSet* const* all = kernel_sets(&count);
-  std::vector<const KernelSet*> here;
-  for (size_t i = 0; i < count; i++)
-    if (all[i]->runs_here()) here.push_back(all[i]);
-  return here;
-}
-
-// First m activations of the problem on `set`; results [m][rows], with guards around each that must stay.
+// First m activations of the problem on `set`; results [m][rows], with guards around each that must stay. Activations
+// in order and the scratch end where an unreadable page begins.
 std::vector<float> product(const KernelSet& set, const Problem& p, const uint8_t* weights, uint32_t m, int32_t path,
-                           uint64_t* counts) {
-  std::vector<Bytes> prepared;
+                           uint64_t* counts, Lay lay = Lay::kApart, size_t scratch_bytes = kKernelScratchBytes) {
+  const size_t act = set.act_bytes(p.info->act, p.k);
+  std::vector<Bytes> apart;
+  Guarded in_order(m * act);
   std::vector<const void*> x;
   for (uint32_t t = 0; t < m; t++) {
-    prepared.push_back(aligned_bytes(set.act_bytes(p.info->act, p.k)));
-    EXPECT(set.quantize(p.info->act, reinterpret_cast<const float*>(p.x[t].get()), p.k, prepared[t].get()));
-    x.push_back(prepared[t].get());
+    if (lay == Lay::kApart) apart.push_back(aligned_bytes(act));
+    uint8_t* prepared =
+        lay == Lay::kApart ? apart[t].get() : in_order.data() + act * (lay == Lay::kInOrder ? t : m - 1 - t);
+    EXPECT(set.quantize(p.info->act, reinterpret_cast<const float*>(p.x[t].get()), p.k, prepared));
+    x.push_back(prepared);
   }
   const uint32_t stride = p.rows + 3;  // results at any alignment
   std::vector<float> y(size_t{m} * stride + 1, -77.0f);
   std::vector<float*> out;
   for (uint32_t t = 0; t < m; t++) out.push_back(&y[1 + size_t{t} * stride]);
-  const Bytes space = aligned_bytes(kKernelScratchBytes);
-  KernelScratch scratch = {space.get(), kKernelScratchBytes, {}};
+  Guarded space(scratch_bytes);
+  KernelScratch scratch = {space.data(), scratch_bytes, {}};
   set.matmul({p.info->type, weights, p.row_bytes(), p.rows, p.k, m, x.data(), out.data(), &scratch, path});
   std::vector<float> packed;
   for (uint32_t t = 0; t < m; t++) {
@@ -210,7 +202,7 @@ std::vector<uint32_t> widths(const TypeInfo& info) {
   return {256, 512, 768, 1024, 2048, 2304, 4096, 4864, 8192};
 }
 
-const int32_t kPaths[] = {-1, kPathD1, kPathDn, kPathP};
+const int32_t kPaths[] = {-1, kPathD1, kPathDn, kPathP, kPathAmxInt8};
 
 }  // namespace
 
@@ -226,7 +218,7 @@ TEST(matmul_on_every_target_and_path_gives_the_bits_of_the_scalar_target) {
         Random pick(++seed);
         if (kThin && seed % 7 != 0) continue;
         const Problem p = make_problem(info, k, row_counts[pick.below(8)], 33, fill, seed);
-        for (const KernelSet* set : sets_here())
+        for (const KernelSet* set : all_sets())
           for (int32_t path : kPaths) {
             expect_same(*set, p, p.weights->data(), counts[pick.below(12)], path);
             expect_same(*set, p, p.weights->data(), 1, path);
@@ -239,7 +231,7 @@ TEST(matmul_agrees_for_every_count_of_activations) {
   each_type([&](const TypeInfo& info) {
     const Problem p =
         make_problem(info, info.block_values == 256 ? 2304 : 544, 35, 130, Fill::kRandom, 1000 + info.block_bytes);
-    for (const KernelSet* set : sets_here())
+    for (const KernelSet* set : all_sets())
       for (uint32_t m : {0u, 1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 11u, 12u, 16u, 17u, 33u, 64u, 130u}) {
         if (kThin && m > 9) continue;
         for (int32_t path : kPaths) expect_same(*set, p, p.weights->data(), m, path);
@@ -250,7 +242,7 @@ TEST(matmul_agrees_for_every_count_of_activations) {
 TEST(matmul_agrees_beyond_one_block_of_panel_tokens) {
   for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_K, TensorType::kF16}) {
     const Problem p = make_problem(*type_info(type), 512, 34, 600, Fill::kRandom, 5);
-    for (const KernelSet* set : sets_here()) expect_same(*set, p, p.weights->data(), 600, -1);
+    for (const KernelSet* set : all_sets()) expect_same(*set, p, p.weights->data(), 600, -1);
   }
 }
 
@@ -262,8 +254,40 @@ TEST(matmul_agrees_at_every_alignment_of_the_weights) {
     const Bytes room = aligned_bytes(bytes + 64);
     for (uint32_t shift = 0; shift < 64; shift += kThin ? 21 : 1) {
       memcpy(room.get() + shift, p.weights->data(), bytes);
-      for (const KernelSet* set : sets_here())
+      for (const KernelSet* set : all_sets())
         for (uint32_t m : {1u, 3u, 9u}) expect_same(*set, p, room.get() + shift, m, -1);
+    }
+  });
+}
+
+bool has_tiles(const KernelSet& set) {
+  return !strncmp(set.name, "amx", 3);
+}
+
+// Tiles: every type, from one activation to several groups of 16 and a rest; read where they lie or copied; in one pass
+// or, with little scratch, in several; and with too little by another path.
+TEST(matmul_on_tiles_agrees_wherever_activations_lie_and_however_little_scratch_there_is) {
+  uint64_t seed = 7000;
+  each_type([&](const TypeInfo& info) {
+    if (info.act == ActKind::kF32) return;
+    for (uint32_t k : {info.block_values == 256 ? 2816u : 672u, 2048u}) {
+      const Problem p = make_problem(info, k, 50, 83, Fill::kSaturated, ++seed);
+      for (const KernelSet* set : all_sets()) {
+        uint64_t passes = 0, fallbacks = 0;
+        for (Lay lay : {Lay::kApart, Lay::kInOrder, Lay::kBackwards})
+          for (uint32_t m : {1u, 2u, 15u, 16u, 17u, 32u, 47u, 83u})
+            for (size_t scratch : {kKernelScratchBytes, size_t{192} << 10, size_t{128} << 10, size_t{16} << 10}) {
+              if (kThin && (m + scratch / 1024) % 3 != 0) continue;
+              uint64_t counts[kPathCount];
+              const std::vector<float> got = product(*set, p, p.weights->data(), m, kPathAmxInt8, counts, lay, scratch);
+              EXPECT_MSG(same_bits(got.data(), p.want.data(), got.size()),
+                         std::string(set->name) + " " + info.name + " k " + std::to_string(k) + " m " +
+                             std::to_string(m) + " scratch " + std::to_string(scratch));
+              passes += counts[kPathAmxInt8];
+              fallbacks += 1 - counts[kPathAmxInt8];
+            }
+        EXPECT(has_tiles(*set) ? passes > 0 && fallbacks > 0 : passes == 0);
+      }
     }
   });
 }
@@ -271,11 +295,11 @@ TEST(matmul_agrees_at_every_alignment_of_the_weights) {
 TEST(matmul_rows_longer_than_the_panel_still_agree) {
   // 32 rows of it do not fit the scratch: P steps aside.
   const Problem p = make_problem(*type_info(TensorType::kQ4_0), 98304, 3, 8, Fill::kRandom, 3);
-  for (const KernelSet* set : sets_here()) expect_same(*set, p, p.weights->data(), 8, kPathP);
+  for (const KernelSet* set : all_sets()) expect_same(*set, p, p.weights->data(), 8, kPathP);
 }
 
 TEST(matmul_counts_the_path_that_ran) {
-  for (const KernelSet* set : sets_here()) {
+  for (const KernelSet* set : all_sets()) {
     const bool scalar = set == &scalar_set();
     const Problem q = make_problem(*type_info(TensorType::kQ8_0), 256, 8, 33, Fill::kRandom, 1);
     const Problem f = make_problem(*type_info(TensorType::kF32), 256, 8, 2, Fill::kRandom, 1);
@@ -285,7 +309,7 @@ TEST(matmul_counts_the_path_that_ran) {
     product(*set, q, q.weights->data(), 2, -1, counts);
     EXPECT(counts[kPathDn] == 1);
     product(*set, q, q.weights->data(), 33, -1, counts);
-    EXPECT(counts[scalar ? kPathDn : kPathP] + counts[kPathAmxInt8] == 1);
+    EXPECT(counts[has_tiles(*set) ? kPathAmxInt8 : scalar ? kPathDn : kPathP] == 1);
     product(*set, q, q.weights->data(), 3, kPathP, counts);
     EXPECT(counts[scalar ? kPathDn : kPathP] == 1);
     product(*set, f, f.weights->data(), 2, -1, counts);
@@ -330,7 +354,7 @@ TEST(matmul_of_the_specification_is_within_its_bound_of_double_precision) {
 }
 
 TEST(matmul_activations_with_nan_or_infinity_are_refused) {
-  for (const KernelSet* set : sets_here())
+  for (const KernelSet* set : all_sets())
     for (ActKind kind : {ActKind::kF32, ActKind::kAct8x32, ActKind::kAct8x256})
       for (float bad : {NAN, -NAN, INFINITY, -INFINITY}) {
         const uint32_t k = 1280;
@@ -357,7 +381,7 @@ TEST(matmul_embedding_rows_have_the_same_bits_everywhere_and_the_value_of_the_fo
         fill_rows(info, fill, k / info.block_values, random, row.data());
         std::vector<float> want(k), got(k + 1, -77.0f);
         scalar_set().dequant_row(info.type, row.data(), k, want.data());
-        for (const KernelSet* set : sets_here()) {
+        for (const KernelSet* set : all_sets()) {
           set->dequant_row(info.type, row.data(), k, got.data());
           EXPECT_MSG(same_bits(got.data(), want.data(), k) && got[k] == -77.0f,
                      std::string(set->name) + " " + info.name + " k " + std::to_string(k));

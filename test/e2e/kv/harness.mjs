@@ -46,6 +46,9 @@ export const GEOMETRIES = {
   words: { ratios: '0,4,128,4', window: 64, vocab: 512, heads: 4, groups: 2, experts: 8, 'index-top-k': 32 },
 };
 
+/** Rows and points that fill a small disk soon: a megabyte a block. */
+const MODELS = { ...GEOMETRIES, heavy: { ratios: `4,128${',4'.repeat(22)}`, window: 512, 'hash-layers': 1 } };
+
 /** What --kv-points replay computes again behind a hit: the windows of all layers, one after the other. */
 export function replayTokensOf(name) {
   const { ratios, window } = GEOMETRIES[name];
@@ -60,7 +63,7 @@ export function temporaryFolder(name) {
 /** @returns path of the file. */
 export function makeModel(folder, name, seed = 1) {
   const path = join(folder, `${name}-${seed}.gguf`);
-  const flags = Object.entries({ ...SHAPES, ...GEOMETRIES[name], seed }).flatMap(([flag, value]) => [
+  const flags = Object.entries({ ...SHAPES, ...MODELS[name], seed }).flatMap(([flag, value]) => [
     `--${flag}`,
     `${value}`,
   ]);

@@ -115,6 +115,21 @@ test('a snapshot of any size is no reason to fall behind', () => {
   expect(out.shape.at(-1)).toEqual([200_005, 5]);
 });
 
+test('whoever is cut off in the middle of a snapshot begins anew: only its last message has a number', () => {
+  const source = new Source();
+  source.snapshot = changes(0, 600);
+  const out = new SlowOutlet();
+  open(source, out);
+  source.emit(601, changes(0, 300));
+  expect(out.shape).toEqual([
+    [0, 256],
+    [0, 256],
+    [600, 88],
+    [856, 256],
+    [900, 44],
+  ]);
+});
+
 test('a reader that falls too far behind is told so once, and gets a snapshot when it reads again', () => {
   const source = new Source();
   const out = new SlowOutlet();

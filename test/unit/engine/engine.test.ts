@@ -266,6 +266,7 @@ test('load tells rates over the last ten seconds and how long a newcomer waits',
     expectedWaitMs: 0,
     decodeTokensPerSecond: 0,
     prefillTokensPerSecond: 0,
+    prefillSpeed: 0,
   });
   engine.start(request({ prompt: new Array(100).fill(1), stop: { maxTokens: 21 } }).request);
   engine.start(request({ prompt: [1, 2, 3] }).request);
@@ -283,6 +284,7 @@ test('load tells rates over the last ten seconds and how long a newcomer waits',
   expect(load.running).toBe(1); // the second took the place
   engine.start(request({ prompt: [1, 2, 3] }).request);
   expect(engine.load()).toMatchObject({ waiting: 1, waitingTokens: 3, expectedWaitMs: 2 * 2100 });
+  expect(load.prefillSpeed).toBeGreaterThan(0);
   now = 60_000;
   expect(engine.load().decodeTokensPerSecond).toBe(0);
   await engine.close();

@@ -558,21 +558,79 @@ test('what a reclaim has dropped, and not yet freed, a purge takes too', async (
   expect(isKnown(1)).toBe(false);
 });
 
-test('until the disk is attached RAM hits work, and from then on prompts are stored', async () => {
+test('what runs when the disk is attached is stored, with all that it has made before', async () => {
   const e = new CachedEngine({ isAttached: false });
   expect(hitsOf(await e.ask(prompt('ab')))[3]).toBe('recovering');
   expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 256, 0, 'none']);
   expect(e.cache.stats().recovering).toBe(true);
-  const early = e.start(prompt('abc'), { stop: { maxTokens: 30 } });
-  await e.until(() => answerOf(early).length > 5);
+  const early = e.start(prompt('abc'), { stop: { maxTokens: 200 } });
+  const twin = e.start(prompt('abcd'), { cache: { ...useCache, scope: 'other' }, stop: { maxTokens: 200 } });
+  await e.until(() => answerOf(early).length > 140 && answerOf(twin).length > 5);
+  expect(e.store?.records()).toEqual([]);
   e.attach();
-  await e.finish([early]);
+  e.check();
+  await e.finish([early, twin]);
   await e.settle();
-  expect(e.store?.records()).toEqual([]); // its keys mean nothing to the next process
-  expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 0, 0, 'new']);
   expect(hitsOf(await e.ask(prompt('ab')))).toEqual([0, 256, 0, 'none']);
-  expect(hitsOf(await e.restarted('crash', { isAttached: true }).ask(prompt('ab')))).toEqual([0, 0, 256, 'none']);
   e.checkIdle();
+  const after = e.restarted('crash', { isAttached: true });
+  const next = await after.ask([...prompt('abc'), ...answerOf(early), 7]);
+  expect(hitsOf(next)).toEqual([0, 0, 512, 'none']);
+  expect(answerOf(next)).toEqual(await alone([...prompt('abc'), ...answerOf(early), 7]));
+  expect(hitsOf(await after.ask(prompt('ab')))[3]).toBe('none');
+  expect(hitsOf(await after.ask(prompt('abcd')))).toEqual([0, 384, 0, 'scope']);
+  expect(hitsOf(await after.ask(prompt('abcd'), { cache: { ...useCache, scope: 'other' } }))).toEqual([
+    0,
+    0,
+    512,
+    'none',
+  ]);
+  after.checkIdle();
+});
+
+test('what is queued when the disk is attached hits what lies there', async () => {
+  const old = new CachedEngine({ maxRunning: 1 });
+  await old.ask(prompt('ab'));
+  const e = old.restarted('close', { isAttached: false });
+  const running = e.start(prompt('xyz'), { stop: { maxTokens: 50 } });
+  const queued = e.start(prompt('ab'));
+  await e.until(() => answerOf(running).length > 3);
+  e.attach();
+  await e.finish([running, queued]);
+  expect(hitsOf(queued)).toEqual([0, 0, 256, 'none']);
+  await e.settle();
+  e.checkIdle();
+});
+
+test('a request waits for what an earlier server left, and not for ever', async () => {
+  const old = new CachedEngine();
+  await old.ask(prompt('ab'));
+  const isDone = async (e: CachedEngine, asked: Asked) => {
+    for (let round = 0; round < 50; round++) await e.round();
+    return isOver(asked);
+  };
+  const waiting = { isAttached: false, isRecovered: false, isWorthWaiting: true };
+  const e = old.restarted('close', waiting);
+  const asked = e.start(prompt('ab'));
+  const short = e.start(prompt('', 50));
+  expect(await isDone(e, short)).toBe(true); // nothing of it could be there
+  expect(isOver(asked)).toBe(false);
+  e.attach();
+  await e.finish([asked]);
+  expect(hitsOf(asked)).toEqual([0, 0, 256, 'none']);
+
+  const late = e.restarted('crash', waiting);
+  const impatient = late.start(prompt('ab'));
+  expect(await isDone(late, impatient)).toBe(false);
+  late.cache.stopWaiting();
+  await late.finish([impatient]);
+  expect(hitsOf(impatient)).toEqual([0, 0, 0, 'recovering']);
+
+  const lost = late.restarted('crash', waiting);
+  const unlucky = lost.start(prompt('ab'));
+  lost.cache.giveUpDisk('it is broken');
+  await lost.finish([unlucky]);
+  expect(hitsOf(unlucky)[2]).toBe(0);
 });
 
 test('choices share the prompt, and each keeps its own answer', async () => {

@@ -14,9 +14,11 @@ interface Options {
   readonly store?: FakeStoreOptions;
   readonly writeBudgetBytes?: number;
   readonly blockBytes?: number;
+  readonly isModelUnchanged?: () => boolean;
 }
 
-function make({ store: storeOptions, writeBudgetBytes = 0, blockBytes = 1000 }: Options = {}) {
+function make({ store: storeOptions, writeBudgetBytes = 0, blockBytes = 1000, ...more }: Options = {}) {
+  const { isModelUnchanged = () => true } = more;
   const clock = { ms: 0 };
   const store = new FakeStore({ blockBytes, delayMs: null, now: () => clock.ms, ...storeOptions });
   const ram = new RamTier({
@@ -34,7 +36,7 @@ function make({ store: storeOptions, writeBudgetBytes = 0, blockBytes = 1000 }: 
     wallNow: () => clock.ms,
     onEvent: (event) => events.push(event),
     onProblem: (problem) => problems.push(problem),
-    ...{ pins: new Map(), savePins: async () => {}, onRoom: () => {} },
+    ...{ pins: new Map(), savePins: async () => {}, onRoom: () => {}, isModelUnchanged },
   });
   store.reportRecovered();
   store.onWake();
@@ -302,7 +304,7 @@ test('until recovery is done a purge waits, and then has all of it', async () =>
   const disk = new DiskTier({
     ...{ store, ram, maxBytes: 1 << 24, blockPayloadBytes: 1000, pointPayloadBytes: 4000, writeBudgetBytes: 0 },
     ...{ now: () => 0, wallNow: () => 0, onEvent: () => {}, onProblem: () => {} },
-    ...{ pins: new Map(), savePins: async () => {}, onRoom: () => {} },
+    ...{ pins: new Map(), savePins: async () => {}, onRoom: () => {}, isModelUnchanged: () => true },
   });
   expect(disk.recovering).toBe(true);
   const purged = disk.purge({ scopeTag: null, key: null, unusedSinceMs: null });
@@ -324,4 +326,19 @@ test('a purge that the disk does not take is refused, and hidden all the same', 
   expect(d.disk.index.size).toBe(0);
   await d.settle();
   await refused;
+});
+
+test('rows of other weights than those that the records are named after are not stored, and it says so once', async () => {
+  let isModelUnchanged = true;
+  const d = make({ isModelUnchanged: () => isModelUnchanged });
+  d.write('abc');
+  await d.settle();
+  isModelUnchanged = false;
+  expect(d.write('xyz')).toBeNull();
+  isModelUnchanged = true; // put back: what the engine has computed since is still of neither
+  expect(d.write('uvw')).toBeNull();
+  await d.settle();
+  expect(d.records().sort()).toEqual(['point 3-3', 'segment 0-3']);
+  expect([d.disk.isReadable, d.disk.isWritable]).toEqual([false, false]);
+  expect(d.problems).toEqual([expect.stringMatching(/^Prompt cache: the model file was written to/)]);
 });

@@ -105,7 +105,8 @@ test.each(Array.from({ length: NUM_SEEDS }, (_, index) => index + 1))(
     const course = courseOf(seed, next);
     const { isFaulty, regions, ...fixed } = course;
     const disk = { regionBytes: 40_000, regions, seed, ...(isFaulty ? { faults: FAULTS } : {}) };
-    let e = new CachedEngine({ ...fixed, disk, poisonToken: 13, maxWaiting: 50 });
+    let isAttached = next(2) === 0;
+    let e = new CachedEngine({ ...fixed, disk, poisonToken: 13, maxWaiting: 50, isAttached });
     const asked: { readonly question: Question; readonly made: Asked; aborted: boolean }[] = [];
     const ended: Asked[] = [];
     const numRequests = 250;
@@ -140,8 +141,15 @@ test.each(Array.from({ length: NUM_SEEDS }, (_, index) => index + 1))(
       if (next(400) === 0) {
         // Whoever runs then is cut off; their answers so far must be right all the same.
         await e.engine.close();
-        e = e.restarted(next(2) === 0 ? 'close' : 'crash');
+        isAttached = next(2) === 0;
+        const changes = { isAttached, isRecovered: next(2) === 0, isWorthWaiting: next(2) === 0 };
+        e = e.restarted(next(2) === 0 ? 'close' : 'crash', changes);
       }
+      if (!isAttached && next(30) === 0) {
+        e.attach();
+        isAttached = true;
+      }
+      if (next(30) === 0) e.cache.stopWaiting();
       e.nowMs += next(50);
       await tick();
       e.check();

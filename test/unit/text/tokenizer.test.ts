@@ -204,9 +204,8 @@ describe('limits', () => {
     );
   });
 
-  test('tokenBytes refuses ids outside the vocabulary', () => {
-    for (const id of [-1, tokenizer.numTokens, 1.5, Number.NaN])
-      expect(() => tokenizer.tokenBytes(id)).toThrow(RangeError);
+  test('tokenBytes refuses what is no id', () => {
+    for (const id of [-1, 1.5, Number.NaN]) expect(() => tokenizer.tokenBytes(id)).toThrow(RangeError);
   });
 });
 
@@ -221,6 +220,13 @@ describe('a vocabulary is refused by the name of its key when', () => {
     return 'accepted';
   };
   const tokensWithout = (token: string): string[] => vocabulary.tokens.map((t) => (t === token ? 'Ġzzz' : t));
+
+  test('ids of an embedding with more rows than tokens stand for nothing', () => {
+    expect(tokenizer.tokenBytes(tokenizer.numTokens + 7)).toEqual(new Uint8Array(0));
+    const ids = [...tokenizer.encode('a'), tokenizer.numTokens, ...tokenizer.encode('b')];
+    expect(tokenizer.decode(ids, { showSpecial: true }).text).toBe('ab');
+    expect(tokenizer.isSpecial(tokenizer.numTokens)).toBe(true);
+  });
 
   test.each([
     ['its pre-tokenizer is unknown', { pre: 'llama-bpe' }, 'tokenizer.ggml.pre: "llama-bpe" is not known'],

@@ -57,6 +57,12 @@ describe('tool calls', () => {
     expect(JSON.parse(CALLS_EXPECTED.calls[0]?.argumentsJson as string).city).toBe('New "York"\n\\ 漢😀 </b>');
   });
 
+  test('the mark inside a value that is JSON comes out as text', () => {
+    const call = `<${D}tool_calls>\n<${D}invoke name="f">\n<${D}parameter name="a" string="false">"x${D}y"</${D}parameter>\n</${D}invoke>\n</${D}tool_calls>`;
+    const [parsed] = parse([call]).calls;
+    expect(JSON.parse(parsed?.argumentsJson as string)).toEqual({ a: 'x｜DSML｜y' });
+  });
+
   test('are the same wherever the text is cut in two, and cut into single units', () => {
     for (let at = 0; at <= CALLS.length; at++) {
       // The detokenizer gives whole characters only.

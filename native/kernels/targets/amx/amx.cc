@@ -1,5 +1,5 @@
-// The amx target: attention on bf16 tiles; everything else is the avx512 target's. Exports its table and nothing else.
-// int8 panels for prefill would be 1.2-1.5 times VNNI (docs/arithmetic.md) and are not here yet.
+// The amx target: attention on bf16 tiles, products of quantised matrices with many activations on int8 tiles;
+// everything else is the avx512 target's. Exports its table and nothing else.
 #define NANDU_TARGET avx512  // whose vectors it uses
 #include "../common/vec_avx512.h"
 
@@ -10,28 +10,24 @@
 #define TILE_STORE(n, to, stride) \
   __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" ::"r"(to), "r"(static_cast<size_t>(stride)) : "memory")
 #define TILE_DOT(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
-#define TILES_BEGIN() begin_tiles()
+#define TILE_DOT_SS(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define TILE_DOT_SU(c, a, b) __asm__ volatile("tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define TILES_BEGIN(config) begin_tiles(config)
 #define TILES_END() __asm__ volatile("tilerelease" ::)
-
-namespace nandu::avx512 {
-
-// Intel SDM vol. 1, 18.2: palette 1, eight tiles of 16 rows x 64 bytes. Given back after each block, so that a thread
-// that sleeps leaves the kernel no tiles to save.
-static inline void begin_tiles() {
-  alignas(64) struct {
-    unsigned char palette, start_row, reserved[14];
-    unsigned short bytes[16];
-    unsigned char rows[16];
-  } config = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-  static_assert(sizeof config == 64);
-  __asm__ volatile("ldtilecfg %0" ::"m"(config));
-}
-
-}  // namespace nandu::avx512
-
 #define TILE_BASE kernels_avx512
 #include "../../cpu.h"
+#include "../common/tiles.h"
+
+namespace nandu::avx512 {
+static inline void begin_tiles(const TileConfig& config) {
+  __asm__ volatile("ldtilecfg %0" ::"m"(config));
+}
+}  // namespace nandu::avx512
+
 #include "../common/attention_tiles.h"
+#include "unpack_amx.h"
+// The tiles of unpack_amx.h multiplied.
+#include "../common/panel_tiles.h"
 
 namespace nandu {
 
@@ -40,6 +36,7 @@ extern const KernelSet kernels_amx;
 const KernelSet kernels_amx = {
     .name = "amx",
     .runs_here = cpu_has_amx,
+    .matmul = avx512::tile_matmul,
     .attn_query_bytes = avx512::query_bytes,
     .attn_block_bytes = avx512::block_bytes,
     .attn_pack_query = avx512::pack_query,

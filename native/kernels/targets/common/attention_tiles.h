@@ -1,14 +1,4 @@
-// D5 in reference mode on matrix tiles of 16 rows x 64 bytes: what AMX computes, in terms of five verbs that the
-// includer defines, so that a test can run the same text on a machine without AMX.
-//
-//   TILE_BASE                         the set that does all the rest
-//   TILES_BEGIN() TILES_END()         eight tiles of full size, from here to there
-//   TILE_ZERO(n)                      tile n = +0
-//   TILE_LOAD(n, from, stride)        16 rows of 64 bytes; strides in bytes
-//   TILE_STORE(n, to, stride)
-//   TILE_DOT(c, a, b)                 f32 c[i][j] = c + (even + odd), the chains over 16 pairs of bf16 of a's row i and
-//   b's
-//                                     column j: one step of order A (Intel SDM, TDPBF16PS; docs/arithmetic.md)
+// D5 in reference mode on matrix tiles of 16 rows x 64 bytes, in the verbs of tiles.h.
 //
 // Forms, D = head_dim padded to 32, H = heads to 16, all bf16:
 //
@@ -22,14 +12,11 @@
 #pragma once
 
 #include "attention.h"
-
-namespace nandu {
-extern const KernelSet TILE_BASE;  // all that is not attention in reference mode
-}
+#include "tiles.h"
 
 namespace nandu::NANDU_TARGET {
 
-static constexpr uint32_t kTile = 16, kPairs = kRows / 2;
+static constexpr uint32_t kPairs = kRows / 2;
 
 static inline size_t tile_query_bytes(uint32_t heads, uint32_t head_dim) {
   return size_t{2} * pad_to(head_dim, 32) * pad_to(heads, kTile);
@@ -247,7 +234,7 @@ static inline void tile_block(const void* query, const void* block, uint32_t fir
   uint32_t most;
   memcpy(&most, pairs + size_t{2} * kRows * padded, 4);
   if (most >= 0x7f800000) pairs = without_masked(pairs, first, last, padded, copy);
-  TILES_BEGIN();
+  TILES_BEGIN(tile_config(kTile, 64));
   tile_scores(static_cast<const uint8_t*>(query), rows, first, last, wide, padded, scores);
   block_softmax(false, scalar::inverse_sqrt_of_count(head_dim), first, last, wide, scores, maxima, sums, alphas, betas);
   turn_probabilities(scores, first, last, wide, turned);

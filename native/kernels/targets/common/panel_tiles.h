@@ -1,0 +1,471 @@
+// P on int8 tiles: what AMX computes for many activations, in the verbs of tiles.h. The same formula as every other
+// path (docs/arithmetic.md, D2 and D3), so the same bits: tiles add integers, which are exact in any order, and each
+// unit then takes its one float step, chain by chain.
+//
+// Activations are the left operand and are read where they lie, if they lie at equal distances; else they are copied
+// first. Weights are unpacked into right operands, 16 rows to a tile (tile_records.h).
+//
+// The includer brings, for its set's prepared activations and vectors:
+//
+//   PanelRows                             const uint8_t* row[16]
+//   unpack_tiles32<type>(rows, at, to)    one block of 16 rows to a record, as Record32 says
+//   unpack_tiles256<type>(rows, at, to)   one superblock, as Record256 says
+//   TileAct32, TileAct256                 where an activation of k values keeps its codes, scales and sums
+//   dot_words(sum, a, b)                  sum + the dots of pairs of int16
+#pragma once
+
+#include "tile_records.h"
+#include "tiles.h"
+
+namespace nandu::NANDU_TARGET {
+
+// Weights of the next panel, asked for in one stream while these are worked on: 16 rows side by side are too many for
+// the hardware prefetcher. Nothing is read, so the end may lie behind the weights.
+struct NextPanel {
+  const uint8_t *at, *end;
+  uint32_t lines;  // a step
+  inline void step() {
+    for (uint32_t i = 0; i < lines; i++) __builtin_prefetch(at + 64 * i, 0, 2);
+    at = at + 64 * lines < end ? at + 64 * lines : end;
+  }
+};
+
+// The left operands of 16 activations: unit u of a chain's is at first + u * step, rows `stride` apart.
+struct TileActs {
+  const uint8_t* first;
+  size_t step, stride;
+};
+
+// --- blocks of 32 ---
+
+// The float step of one unit: chains of 16 activations, sums int32 [16 activations][16 rows].
+template <bool kMin>
+[[gnu::always_inline]] static inline void float_step32(const uint32_t* isums, const uint8_t* record,
+                                                       const float* scales, const float* sums, F32x16 (&chain)[16]) {
+  const F32x16 s_w = load(reinterpret_cast<const float*>(record + Record32::kScale));
+#pragma GCC unroll 16
+  for (uint32_t t = 0; t < 16; t++) {
+    const F32x16 isum = to_float(load_int(isums + 16 * t));
+    F32x16 v;
+    if constexpr (kMin)
+      v = fma(isum, s_w, mul(splat(sums[t]), load(reinterpret_cast<const float*>(record + Record32::kMins))));
+    else v = mul(isum, s_w);
+    chain[t] = fma(v, splat(scales[t]), chain[t]);
+  }
+}
+
+// One chain of 16 rows and 16 activations: totals [16 activations][16 rows] += it. scales, sums: [units][16
+// activations]; buffer: int32 [4][16][16]. The float step of a unit runs while tiles compute the units behind it.
+template <bool kMin>
+static void tile_chain32(const uint8_t* record, uint32_t units, const TileActs& acts, const float* scales,
+                         const float* sums, uint32_t* buffer, float* totals, NextPanel* next_of_call) {
+  NextPanel next = *next_of_call;
+  F32x16 chain[16];
+#pragma GCC unroll 16
+  for (uint32_t t = 0; t < 16; t++) chain[t] = zero();
+
+  constexpr size_t bytes = Record32::bytes(kMin);
+#define MULTIPLY(c, a, b, unit)                               \
+  if ((unit) < units) {                                       \
+    TILE_ZERO(c);                                             \
+    TILE_LOAD(a, acts.first + (unit)*acts.step, acts.stride); \
+    TILE_LOAD(b, record + (unit)*bytes, 64);                  \
+    TILE_DOT_SS(c, a, b);                                     \
+  }
+#define KEEP(c, unit) \
+  if ((unit) < units) TILE_STORE(c, buffer + 256 * c, 64);
+#define FLOAT_STEP(c, unit)                                                                                     \
+  float_step32<kMin>(buffer + 256 * c, record + (unit)*bytes, scales + 16 * (unit), sums + 16 * (unit), chain); \
+  next.step();
+  MULTIPLY(0, 4, 6, size_t{0})
+  MULTIPLY(1, 5, 7, size_t{1})
+  MULTIPLY(2, 4, 6, size_t{2})
+  MULTIPLY(3, 5, 7, size_t{3})
+  KEEP(0, 0u)
+  KEEP(1, 1u)
+  KEEP(2, 2u)
+  for (size_t u = 0; u < units; u += 4) {
+    FLOAT_STEP(0, u)
+    KEEP(3, u + 3)
+    MULTIPLY(0, 4, 6, u + 4)
+    if (u + 1 == units) break;
+    FLOAT_STEP(1, u + 1)
+    KEEP(0, u + 4)
+    MULTIPLY(1, 5, 7, u + 5)
+    if (u + 2 == units) break;
+    FLOAT_STEP(2, u + 2)
+    KEEP(1, u + 5)
+    MULTIPLY(2, 4, 6, u + 6)
+    if (u + 3 == units) break;
+    FLOAT_STEP(3, u + 3)
+    KEEP(2, u + 6)
+    MULTIPLY(3, 5, 7, u + 7)
+  }
+#undef MULTIPLY
+#undef KEEP
+#undef FLOAT_STEP
+
+#pragma GCC unroll 16
+  for (uint32_t t = 0; t < 16; t++) store(totals + 16 * t, add(load(totals + 16 * t), chain[t]));
+  *next_of_call = next;
+}
+
+// --- superblocks of 256 ---
+
+// Two times 16 activations (b null: once) times the unit's two columns of tiles: tiles 0-3 = [a: 0, 1; b: 2, 3].
+template <bool kUnsigned>
+static inline void tile_dots256(const uint8_t* left, const uint8_t* right, const uint8_t* a, size_t a_stride,
+                                const uint8_t* b, size_t b_stride) {
+#define DOT(c, x, y)         \
+  if constexpr (kUnsigned) { \
+    TILE_DOT_SU(c, x, y);    \
+  } else {                   \
+    TILE_DOT_SS(c, x, y);    \
+  }
+  TILE_ZERO(0);
+  TILE_ZERO(1);
+  TILE_ZERO(2);
+  TILE_ZERO(3);
+  for (uint32_t s = 0; s < 4; s++) {
+    TILE_LOAD(4, a + 64 * s, a_stride);
+    TILE_LOAD(6, left + 1024 * s, 64);
+    DOT(0, 4, 6)
+    TILE_LOAD(7, right + 1024 * s, 64);
+    DOT(1, 4, 7)
+    if (!b) continue;
+    TILE_LOAD(5, b + 64 * s, b_stride);
+    DOT(2, 5, 6)
+    DOT(3, 5, 7)
+  }
+#undef DOT
+}
+static inline void tile_keep256(bool both, uint32_t* buffer) {
+  TILE_STORE(0, buffer, 64);
+  TILE_STORE(1, buffer + 256, 64);
+  if (!both) return;
+  TILE_STORE(2, buffer + 512, 64);
+  TILE_STORE(3, buffer + 768, 64);
+}
+
+// The float step of a superblock for 16 rows and 16 activations: first and second are the sums of its planes [16][16].
+struct Step256 {
+  const uint32_t *first, *second;
+  const uint8_t* record;
+  const uint8_t* const* x;  // 16 activations
+  float *chain, *totals;    // [16][16]
+  bool begins, ends;        // the chain
+};
+template <TensorType kType>
+static inline void float_step256(const Step256& s, size_t scale_at, size_t pairs_at) {
+  constexpr Fold f = fold_of(kType);
+  constexpr int pairs = Record256::pairs(f);
+  const F32x16 d = load(reinterpret_cast<const float*>(s.record + Record256::d(f)));
+  F32x16 minus_dmin = zero();
+  I32x16 mins[pairs + 1];
+  if constexpr (f.min) {
+    minus_dmin = load(reinterpret_cast<const float*>(s.record + Record256::minus_dmin(f)));
+#pragma GCC unroll 8
+    for (int p = 0; p < pairs; p++)
+      mins[p] = load_int(reinterpret_cast<const uint32_t*>(s.record + Record256::mins(f) + 64 * p));
+  }
+  for (uint32_t t = 0; t < 16; t++) {
+    I32x16 isum = load_int(s.first + 16 * t);
+    if constexpr (f.planes == 2) isum = add(isum, shift_left<f.shift>(load_int(s.second + 16 * t)));
+    if constexpr (f.negated) isum = sub(splat_int(0), isum);
+    F32x16 v;
+    if constexpr (f.min) {
+      I32x16 msum = splat_int(0);
+#pragma GCC unroll 8
+      for (int p = 0; p < pairs; p++) msum = dot_words(msum, mins[p], splat_int(load_u32(s.x[t] + pairs_at + 4 * p)));
+      v = fma(to_float(isum), d, mul(to_float(msum), minus_dmin));
+    } else {
+      v = mul(to_float(isum), d);
+    }
+    float s_a;
+    memcpy(&s_a, s.x[t] + scale_at, 4);
+    const F32x16 c = fma(v, splat(s_a), s.begins ? zero() : load(s.chain + 16 * t));
+    if (s.ends) store(s.totals + 16 * t, add(load(s.totals + 16 * t), c));
+    else store(s.chain + 16 * t, c);
+  }
+}
+
+// --- the product ---
+
+// Groups of 16 activations; the last one overlaps the one before it where m is no multiple of 16. Fewer than 16 are one
+// group of shorter tiles.
+struct TileGroups {
+  uint32_t first, end, tile_rows;  // activations of this pass; rows of a tile of them
+  inline uint32_t count() const { return (end - first + kTile - 1) / kTile; }
+  inline uint32_t start(uint32_t group) const {
+    const uint32_t at = first + kTile * group;
+    return at + kTile <= end || end < kTile ? at : end - kTile;
+  }
+};
+
+// The distance at which all activations lie: then a tile's rows are where they are. 0: there is none.
+static inline size_t equal_distance(const MatmulArgs& args) {
+  if (args.m == 1) return 64;
+  const auto address = [&](uint32_t t) { return reinterpret_cast<intptr_t>(args.x[t]); };
+  const intptr_t distance = address(1) - address(0);
+  for (uint32_t t = 2; t < args.m; t++)
+    if (address(t) - address(t - 1) != distance) return 0;
+  return distance > 0 ? static_cast<size_t>(distance) : 0;
+}
+
+// 16 activations' floats at `at`, by unit, to [places][16]; a unit's place is in chain order.
+template <class Load>
+static inline void gather_by_place(const uint8_t* const* x, uint32_t units, uint32_t chain_units, Load load_16,
+                                   float* out) {
+  for (uint32_t u = 0; u < units; u += 16) {
+    F32x16 square[16];
+    for (uint32_t i = 0; i < 16; i++) square[i] = load_16(x[i], u);
+    transpose(square);
+    for (uint32_t i = 0; i < 16 && u + i < units; i++)
+      store(out + 16 * (size_t{(u + i) % 8} * chain_units + (u + i) / 8), square[i]);
+  }
+}
+
+// Scratch of one product, in this order; groups: how many fit.
+struct TileScratch {
+  uint8_t* panel;
+  uint32_t* buffer;      // int32 [8][16][16]
+  float* chains;         // [4][16][16], for superblocks
+  const uint8_t** x;     // [groups][16]
+  float* totals;         // [columns of 16 rows][groups][16][16]
+  float *scales, *sums;  // [groups][places][16], for blocks of 32
+  uint8_t* copies;       // [groups][places][16][values], where activations lie at no equal distances
+  uint32_t groups;
+};
+static inline TileScratch tile_scratch(const KernelScratch& scratch, size_t panel_bytes, uint32_t columns,
+                                       size_t scale_bytes, size_t sum_bytes, size_t copy_bytes, uint32_t most) {
+  TileScratch s = {};
+  const size_t before = (panel_bytes + 63) / 64 * 64 + 8192 + 4096,
+               a_group = 128 + size_t{1024} * columns + scale_bytes + sum_bytes + copy_bytes;
+  if (before + a_group > scratch.bytes) return s;
+  const size_t fit = (scratch.bytes - before) / a_group;
+  s.groups = fit < most ? static_cast<uint32_t>(fit) : most;
+  s.panel = scratch.data;
+  s.buffer = reinterpret_cast<uint32_t*>(scratch.data + before - 8192 - 4096);
+  s.chains = reinterpret_cast<float*>(s.buffer + 2048);
+  uint8_t* at = scratch.data + before;
+  s.x = reinterpret_cast<const uint8_t**>(at);
+  s.totals = reinterpret_cast<float*>(at += size_t{128} * s.groups);
+  s.scales = reinterpret_cast<float*>(at += size_t{1024} * columns * s.groups);
+  s.sums = reinterpret_cast<float*>(at += scale_bytes * s.groups);
+  s.copies = at + sum_bytes * s.groups;
+  return s;
+}
+
+// The pointers of a pass's groups, the last one repeated where a group is short, and copies of their codes if wanted.
+template <class Act>
+static inline void tile_activations(const MatmulArgs& args, const TileGroups& groups, const Act& act, bool copied,
+                                    const TileScratch& s) {
+  for (uint32_t g = 0; g < groups.count(); g++) {
+    const uint8_t** const x = s.x + kTile * g;
+    for (uint32_t i = 0; i < kTile; i++) {
+      const uint32_t t = groups.start(g) + i;
+      x[i] = static_cast<const uint8_t*>(args.x[t < args.m ? t : args.m - 1]);
+    }
+    if (!copied) continue;
+    uint8_t* const to = s.copies + size_t{g} * act.places() * kTile * Act::kValues;
+    for (uint32_t u = 0; u < act.units; u++) {
+      uint8_t* row = to + act.place(u) * kTile * Act::kValues;
+      for (uint32_t i = 0; i < kTile; i++, row += Act::kValues) memcpy(row, x[i] + act.codes_at(u), Act::kValues);
+    }
+  }
+}
+template <class Act>
+static inline TileActs tile_acts(const Act& act, size_t distance, const TileScratch& s, uint32_t group,
+                                 uint32_t chain) {
+  const size_t at = act.codes_at(chain), unit = size_t{kTile} * Act::kValues;
+  if (distance) return {s.x[kTile * group] + at, act.codes_at(chain + 8) - at, distance};
+  return {s.copies + (size_t{group} * act.places() + act.place(chain)) * unit, unit, Act::kValues};
+}
+
+static inline PanelRows panel_rows(const MatmulArgs& args, uint32_t first) {
+  PanelRows rows;
+  for (uint32_t r = 0; r < kTile; r++)  // rows behind the last repeat it; their results are not stored
+    rows.row[r] = args.weights + size_t{first + r < args.rows ? first + r : args.rows - 1} * args.row_bytes;
+  return rows;
+}
+
+// Results of a pass for 16 rows from `first` on. With fewer units than chains the empty ones are added too.
+static inline void store_totals(const MatmulArgs& args, const TileGroups& groups, uint32_t units, uint32_t first,
+                                const float* totals) {
+  const uint32_t rows = args.rows - first < kTile ? args.rows - first : kTile;
+  for (uint32_t g = 0; g < groups.count(); g++)
+    for (uint32_t i = 0; i < groups.tile_rows; i++, totals += kTile) {
+      F32x16 y = load(totals);
+      if (units < 8) y = add(y, zero());
+      float* const out = args.y[groups.start(g) + i] + first;
+      if (rows == kTile) store(out, y);
+      else store_n(out, y, rows);
+    }
+}
+// -0 is the neutral start: -0 + c is c, also for c = -0, so the fold begins with chain 0 itself.
+static inline void clear_totals(float* totals, size_t n) {
+  for (size_t i = 0; i < n; i += 16) store(totals + i, splat(-0.0f));
+}
+
+static inline NextPanel next_panel(const MatmulArgs& args, uint32_t behind, uint32_t rows, size_t steps) {
+  const uint8_t* const at = args.weights + size_t{behind} * args.row_bytes;
+  const size_t bytes = rows * args.row_bytes;
+  return {at, at + bytes, static_cast<uint32_t>((bytes / 64 + steps) / steps)};
+}
+
+// Both products return false, having done nothing, where the scratch is too small for a panel and 16 activations.
+template <TensorType kType>
+static bool tile_product32(const MatmulArgs& args) {
+  constexpr bool min = kType == TensorType::kQ4_1, half = kType == TensorType::kMXFP4;
+  constexpr size_t block_bytes = type_info(kType)->block_bytes;
+  const TileAct32 act(args.k);
+  const size_t distance = equal_distance(args), copy_bytes = distance ? 0 : size_t{kTile} * act.kValues * act.places();
+  const size_t place_bytes = size_t{64} * act.places();
+  const TileScratch s = tile_scratch(*args.scratch, act.places() * Record32::bytes(min), 1, place_bytes,
+                                     min ? place_bytes : 0, copy_bytes, (args.m + kTile - 1) / kTile);
+  if (!s.groups) return false;
+  TileGroups groups = {0, 0, args.m < kTile ? args.m : kTile};
+  TILES_BEGIN(tile_config(groups.tile_rows, 32));
+  for (; groups.first < args.m; groups.first = groups.end) {
+    groups.end = args.m - groups.first < kTile * s.groups ? args.m : groups.first + kTile * s.groups;
+    tile_activations(args, groups, act, !distance, s);
+    for (uint32_t g = 0; g < groups.count(); g++) {
+      const uint8_t* const* const x = s.x + kTile * g;
+      const size_t scale_at = act.scale_at(half), to = size_t{16} * act.places() * g;
+      gather_by_place(
+          x, act.units, act.chain_units,
+          [&](const uint8_t* a, uint32_t u) { return load(reinterpret_cast<const float*>(a + scale_at) + u); },
+          s.scales + to);
+      if constexpr (min)
+        gather_by_place(
+            x, act.units, act.chain_units, [&](const uint8_t* a, uint32_t u) { return act.sums(a, u); }, s.sums + to);
+    }
+    for (uint32_t first = 0; first < args.rows; first += kTile) {
+      NextPanel next = next_panel(args, first + kTile, kTile, size_t{act.units} * groups.count());
+      const PanelRows rows = panel_rows(args, first);
+      for (uint32_t u = 0; u < act.units; u++)
+        unpack_tiles32<kType>(rows, u * block_bytes, s.panel + act.place(u) * Record32::bytes(min));
+      clear_totals(s.totals, size_t{256} * groups.count());
+      for (uint32_t j = 0; j < 8 && j < act.units; j++)
+        for (uint32_t g = 0; g < groups.count(); g++) {
+          const size_t place = act.place(j), by_place = 16 * (size_t{act.places()} * g + place);
+          tile_chain32<min>(s.panel + place * Record32::bytes(min), (act.units - j + 7) / 8,
+                            tile_acts(act, distance, s, g, j), s.scales + by_place, s.sums + (min ? by_place : 0),
+                            s.buffer, s.totals + 256 * g, &next);
+        }
+      store_totals(args, groups, act.units, first, s.totals);
+    }
+  }
+  TILES_END();
+  return true;
+}
+
+template <TensorType kType>
+static bool tile_product256(const MatmulArgs& args) {
+  constexpr Fold f = fold_of(kType);
+  constexpr uint32_t columns = f.planes == 1 ? 2 : 1;  // of 16 rows; a column of tiles each, or one of two planes
+  constexpr size_t record = Record256::bytes(f), unit_record = record * columns;
+  constexpr size_t block_bytes = type_info(kType)->block_bytes;
+  const TileAct256 act(args.k);
+  const size_t distance = equal_distance(args), copy_bytes = distance ? 0 : size_t{kTile} * act.kValues * act.places();
+  const TileScratch s = tile_scratch(*args.scratch, act.chain_units * unit_record, columns, 0, 0, copy_bytes,
+                                     (args.m + kTile - 1) / kTile);
+  if (!s.groups) return false;
+  TileGroups groups = {0, 0, args.m < kTile ? args.m : kTile};
+  TILES_BEGIN(tile_config(groups.tile_rows, 64));
+  for (; groups.first < args.m; groups.first = groups.end) {
+    groups.end = args.m - groups.first < kTile * s.groups ? args.m : groups.first + kTile * s.groups;
+    tile_activations(args, groups, act, !distance, s);
+    const size_t column_totals = size_t{256} * groups.count();
+    for (uint32_t first = 0; first < args.rows; first += kTile * columns) {
+      NextPanel next = next_panel(args, first + kTile * columns, kTile * columns, size_t{act.units} * groups.count());
+      PanelRows rows[columns];
+      for (uint32_t c = 0; c < columns; c++) rows[c] = panel_rows(args, first + kTile * c);
+      clear_totals(s.totals, column_totals * columns);
+      for (uint32_t j = 0; j < 8 && j < act.units; j++) {
+        const uint32_t units = (act.units - j + 7) / 8;
+        for (uint32_t u = 0; u < units; u++)
+          for (uint32_t c = 0; c < columns; c++)
+            unpack_tiles256<kType>(rows[c], (j + size_t{8} * u) * block_bytes, s.panel + unit_record * u + record * c);
+        // Tiles multiply one unit while the float step of the one before it runs: units of a chain, then the next two
+        // groups.
+        const auto multiply = [&](uint32_t g, uint32_t u) {
+          const TileActs a = tile_acts(act, distance, s, g, j);
+          const bool both = g + 1 < groups.count();
+          const TileActs b = both ? tile_acts(act, distance, s, g + 1, j) : TileActs{};
+          const uint8_t* const left = s.panel + unit_record * u;
+          tile_dots256<f.is_unsigned>(left, left + (columns == 2 ? record : 4096), a.first + u * a.step, a.stride,
+                                      both ? b.first + u * b.step : nullptr, b.stride);
+        };
+        uint32_t turn = 0;
+        multiply(0, 0);
+        tile_keep256(groups.count() > 1, s.buffer);
+        for (uint32_t g = 0, u = 0; g < groups.count(); turn ^= 1) {
+          const uint32_t to_g = u + 1 < units ? g : g + 2, to_u = u + 1 < units ? u + 1 : 0;
+          if (to_g < groups.count()) multiply(to_g, to_u);
+          const uint32_t unit = j + 8 * u;
+          for (uint32_t i = 0; i < 2 && g + i < groups.count(); i++) {
+            const uint32_t* const sums = s.buffer + 1024 * turn + 512 * i;
+            for (uint32_t c = 0; c < columns; c++)
+              float_step256<kType>(
+                  {sums + 256 * c, sums + 256, s.panel + unit_record * u + record * c, s.x + kTile * (g + i),
+                   s.chains + 256 * (2 * i + c), s.totals + column_totals * c + 256 * (g + i), u == 0, u + 1 == units},
+                  act.scale_at(unit), act.pairs_at(f.sub, unit));
+            next.step();
+          }
+          if (to_g < groups.count()) tile_keep256(to_g + 1 < groups.count(), s.buffer + 1024 * (turn ^ 1));
+          g = to_g;
+          u = to_u;
+        }
+      }
+      for (uint32_t c = 0; c < columns && first + kTile * c < args.rows; c++)
+        store_totals(args, groups, act.units, first + kTile * c, s.totals + column_totals * c);
+    }
+  }
+  TILES_END();
+  return true;
+}
+
+// Activations from which tiles beat VNNI, unpacking included, by the figures of docs/performance.md.
+static constexpr uint32_t kLeastTiles = 16, kLeastTilesOfTwoPlanes = 32;
+
+template <TensorType kType>
+static bool tile_product(const MatmulArgs& args) {
+  constexpr bool superblocks = type_info(kType)->act == ActKind::kAct8x256;
+  constexpr uint32_t least = superblocks && fold_of(kType).planes == 2 ? kLeastTilesOfTwoPlanes : kLeastTiles;
+  const bool wanted = args.force_path < 0 ? args.m >= least : args.force_path == kPathAmxInt8;
+  if (!wanted || args.m == 0 || args.rows == 0) return false;
+  if constexpr (superblocks) return tile_product256<kType>(args);
+  else return tile_product32<kType>(args);
+}
+
+static bool tile_product_of_type(const MatmulArgs& args) {
+  switch (args.type) {
+    case TensorType::kF32:
+    case TensorType::kF16:
+    case TensorType::kBF16:
+    case TensorType::kI32: return false;
+    case TensorType::kQ8_0: return tile_product<TensorType::kQ8_0>(args);
+    case TensorType::kQ4_0: return tile_product<TensorType::kQ4_0>(args);
+    case TensorType::kQ4_1: return tile_product<TensorType::kQ4_1>(args);
+    case TensorType::kQ5_0: return tile_product<TensorType::kQ5_0>(args);
+    case TensorType::kIQ4_NL: return tile_product<TensorType::kIQ4_NL>(args);
+    case TensorType::kMXFP4: return tile_product<TensorType::kMXFP4>(args);
+    case TensorType::kQ2_K: return tile_product<TensorType::kQ2_K>(args);
+    case TensorType::kQ3_K: return tile_product<TensorType::kQ3_K>(args);
+    case TensorType::kQ4_K: return tile_product<TensorType::kQ4_K>(args);
+    case TensorType::kQ5_K: return tile_product<TensorType::kQ5_K>(args);
+    case TensorType::kQ6_K: return tile_product<TensorType::kQ6_K>(args);
+    case TensorType::kIQ2_XXS: return tile_product<TensorType::kIQ2_XXS>(args);
+    case TensorType::kIQ4_XS: return tile_product<TensorType::kIQ4_XS>(args);
+  }
+  return false;
+}
+
+// The table's entry.
+static void tile_matmul(const MatmulArgs& args) {
+  if (tile_product_of_type(args)) args.scratch->counts[kPathAmxInt8]++;
+  else TILE_BASE.matmul(args);
+}
+
+}  // namespace nandu::NANDU_TARGET

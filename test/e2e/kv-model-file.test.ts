@@ -1,0 +1,108 @@
+// Records are named after the content of the model file that the engine computes with, whatever is done to files and their times:
+// other weights never hit, and never store under a name that is not theirs. Every answer is compared with one that bypasses.
+
+import { chmodSync, copyFileSync, renameSync, statSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { KvServer, makeModel, temporaryFolder, tokensOf } from './kv/harness.mjs';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
+const BYPASS = { mode: 'CACHE_MODE_BYPASS' };
+const PROMPT = tokensOf(700, 5);
+const folder = temporaryFolder('kv-model-file');
+const models: string[] = [];
+const answers: string[] = [];
+let numFolders = 0;
+
+beforeAll(async () => {
+  for (const seed of [1, 2]) {
+    models.push(makeModel(folder.path, 'mixed', seed));
+    const server = await KvServer.start({ model: models.at(-1) });
+    answers.push((await server.ask(PROMPT, BYPASS)).bits);
+    await server.stop();
+  }
+  expect(answers[0]).not.toBe(answers[1]);
+  expect(statSync(models[0] as string).size).toBe(statSync(models[1] as string).size);
+});
+afterAll(() => folder.remove());
+
+/** The same file, with the content of one of the models; its times are those of every reproducible build. */
+function put(path: string, which: number): void {
+  copyFileSync(models[which] as string, path);
+  utimesSync(path, 1, 1);
+}
+
+const newPlace = () => {
+  numFolders += 1;
+  return { model: join(folder.path, `served-${numFolders}.gguf`), dir: join(folder.path, `kv-${numFolders}`) };
+};
+
+test('other weights in a file of the same number, size and times do not hit', async () => {
+  const place = newPlace();
+  put(place.model, 0);
+  let server = await KvServer.start(place);
+  expect((await server.ask(PROMPT)).bits).toBe(answers[0]);
+  await server.settled();
+  await server.stop();
+  put(place.model, 1);
+  server = await KvServer.start(place);
+  const { bits, usage } = await server.ask(PROMPT);
+  await server.stop();
+  expect(usage.promptCacheHitTokens).toBe(0);
+  expect(bits).toBe(answers[1]);
+});
+
+test('written over while it is served, and put back: what was computed meanwhile is not stored, and health says why', async () => {
+  const place = newPlace();
+  put(place.model, 0);
+  let server = await KvServer.start(place);
+  put(place.model, 1);
+  await server.ask(PROMPT);
+  expect((await server.stats()).diskProblem).toMatch(/the model file was written to/);
+  expect(server.log.filter(({ msg }) => msg === 'the disk of the prompt cache has a problem')).toHaveLength(1);
+  await server.stop();
+  put(place.model, 0);
+  server = await KvServer.start(place);
+  const { bits, usage } = await server.ask(PROMPT);
+  await server.stop();
+  expect(usage.promptCacheHitTokens).toBe(0);
+  expect(bits).toBe(answers[0]);
+});
+
+test('another name and other rights while it is served change nothing', async () => {
+  const place = newPlace();
+  put(place.model, 0);
+  const server = await KvServer.start(place);
+  const moved = `${place.model}.moved`;
+  renameSync(place.model, moved);
+  chmodSync(moved, 0o440);
+  await server.ask(PROMPT);
+  await server.settled();
+  const { diskProblem, tiers } = await server.stats();
+  expect(diskProblem).toBe('');
+  expect(tiers.find(({ tier }: { tier: string }) => tier === 'CACHE_TIER_DISK').blocks).toBe(5);
+  await server.stop();
+});
+
+test('replaced by another file under its name while it is served: goes on with the one it has, and stores', async () => {
+  const place = newPlace();
+  put(place.model, 0);
+  let server = await KvServer.start(place);
+  const next = `${place.model}.next`;
+  put(next, 1);
+  renameSync(next, place.model);
+  expect((await server.ask(PROMPT)).bits).toBe(answers[0]);
+  await server.settled();
+  await server.stop();
+  server = await KvServer.start(place);
+  expect((await server.ask(PROMPT)).bits).toBe(answers[1]);
+  await server.stop();
+  put(next, 0);
+  renameSync(next, place.model);
+  server = await KvServer.start(place);
+  const { bits, usage } = await server.ask(PROMPT);
+  await server.stop();
+  expect(usage.hitDiskTokens).toBe(640);
+  expect(bits).toBe(answers[0]);
+});
