@@ -58,7 +58,7 @@ function streamed(sequences, maxTokens) {
   const data = join(folder, `${sequences}-${maxTokens}.json`);
   writeFileSync(data, JSON.stringify(calls));
   const flags = ['--insecure', '--proto', join(root, 'proto/nandu/v1/generation.proto'), '-i', join(root, 'proto')];
-  const load = ['-c', String(sequences), '-n', String(sequences), '-t', '120s', '-D', data, '-O', 'json'];
+  const load = ['-c', String(sequences), '-n', String(sequences), '-t', '600s', '-D', data, '-O', 'json'];
   const call = ['--call', 'nandu.v1.GenerationService/GenerateStream', `127.0.0.1:${port}`];
   const child = spawn('bash', ['-c', 'TIMEFORMAT="%U %S"; time "$@"', 'ghz', args.ghz, ...flags, ...load, ...call], {
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -365,7 +365,8 @@ bool Engine::step() {
     if (parts[i].sequence->over)
       parts.erase(parts.begin() + static_cast<ptrdiff_t>(i)), spans.erase(spans.begin() + static_cast<ptrdiff_t>(i));
 
-  // A finished prompt is forked into its choices before the first token of each is sampled.
+  // Copied, at a thousandth of a step: the forward pass reuses its memory from some rows on, and a finished prompt is
+  // forked into its choices before the first token of each is sampled.
   forward_->step(spans, [&](uint32_t span, uint32_t, const float* logits) {
     const Part& part = parts[span];
     pending_.push_back(

@@ -4,6 +4,16 @@
 #include "forward.h"
 
 namespace nandu {
+namespace {
+
+// Output rows of one task of the down projection, which reads those rows of every chosen expert: with few rows of
+// tokens as many as lie in kDownBytes of weights, since tasks then stream; with many, a fixed stretch.
+constexpr size_t kDownBytes = 64 << 10;
+constexpr uint32_t kRowMultiple = 16;  // of a task's rows (kernels.h, matmul)
+constexpr uint32_t kLeastDownRows = 32, kMostDownRows = 256;
+constexpr uint32_t kDownMany = 4, kDownManyRows = 64;
+
+}  // namespace
 
 // Fills chosen_ (ascending expert ids) and chosen_weight_ of every row from router_ [M][experts].
 void Forward::route(const Layer& layer) {
@@ -110,8 +120,10 @@ void Forward::moe(uint32_t layer) {
 
   // Each task owns a stretch of output rows and adds the experts up in ascending id, then the shared one.
   y_.reserve(m * d);
+  const size_t rows_of_bytes = kDownBytes / l.down.first.row_bytes / kRowMultiple * kRowMultiple;
   const uint32_t chunk =
-      m >= 4 ? 64 : std::clamp<uint32_t>(static_cast<uint32_t>((64 << 10) / l.down.first.row_bytes / 16) * 16, 32, 256);
+      m >= kDownMany ? kDownManyRows
+                     : std::clamp<uint32_t>(static_cast<uint32_t>(rows_of_bytes), kLeastDownRows, kMostDownRows);
   panel_.reserve(size_t{workers_.threads()} * m * chunk);
   workers_.run((g_.hidden + chunk - 1) / chunk, [&](uint32_t task, uint32_t worker) {
     const uint32_t first_out = task * chunk, rows = std::min(chunk, g_.hidden - first_out);

@@ -120,7 +120,7 @@ void float_rows(const MatmulArgs& args, uint32_t row, uint32_t count, uint32_t f
 }
 
 template <class W>
-void float_product_of(const MatmulArgs& args) {
+void float_product(const MatmulArgs& args) {
   for (uint32_t r = 0; r < args.rows; r += kFloatRows) {
     const uint32_t count = args.rows - r < kFloatRows ? args.rows - r : kFloatRows;
     for (uint32_t t = 0; t < args.m; t += 3) {
@@ -130,12 +130,6 @@ void float_product_of(const MatmulArgs& args) {
       if (tokens == 3) float_rows<W, 3>(args, r, count, t, tokens);
     }
   }
-}
-
-void float_product(const MatmulArgs& args) {
-  if (args.type == TensorType::kF16) return float_product_of<Float16>(args);
-  if (args.type == TensorType::kBF16) return float_product_of<Bfloat16>(args);
-  return float_product_of<Float32>(args);
 }
 
 template <class W>

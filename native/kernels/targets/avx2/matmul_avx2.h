@@ -59,40 +59,6 @@ void block_product(const MatmulArgs& args) {
   else dot_passes<Row>(args, path == kPathD1 ? 1 : 4);
 }
 
-template <class F>
-void product32(const MatmulArgs& args) {
-  block_product<F, Row32<F>, Panel32<F>>(args);
-}
-template <class F>
-void product256(const MatmulArgs& args) {
-  block_product<F, Row256<F>, Panel256<F>>(args);
-}
-
-void matmul(const MatmulArgs& args) {
-  if (args.m == 0 || args.rows == 0) return;
-  switch (args.type) {
-    case TensorType::kF32:
-    case TensorType::kF16:
-    case TensorType::kBF16:
-    case TensorType::kI32:  // data, never multiplied
-      args.scratch->counts[kPathFloat]++;
-      return float_product(args);
-    case TensorType::kQ8_0: return product32<DotQ8_0>(args);
-    case TensorType::kQ4_0: return product32<DotQ4_0>(args);
-    case TensorType::kQ4_1: return product32<DotQ4_1>(args);
-    case TensorType::kQ5_0: return product32<DotQ5_0>(args);
-    case TensorType::kIQ4_NL: return product32<DotIq4Nl>(args);
-    case TensorType::kMXFP4: return product32<DotMxfp4>(args);
-    case TensorType::kQ2_K: return product256<DotQ2K>(args);
-    case TensorType::kQ3_K: return product256<DotQ3K>(args);
-    case TensorType::kQ4_K: return product256<DotQ45K<false>>(args);
-    case TensorType::kQ5_K: return product256<DotQ45K<true>>(args);
-    case TensorType::kQ6_K: return product256<DotQ6K>(args);
-    case TensorType::kIQ2_XXS: return product256<DotIq2Xxs>(args);
-    case TensorType::kIQ4_XS: return product256<DotIq4Xs>(args);
-  }
-}
-
 // --- embedding rows (D9)
 // ----------------------------------------------------------------------------------------------------- 32 codes as
 // signed weights, 8 at a time.
@@ -148,26 +114,57 @@ void dequant256(const uint8_t* row, uint32_t k, float* out) {
   }
 }
 
-void dequant_row(TensorType type, const uint8_t* row, uint32_t k, float* out) {
+// --- the types
+// -----------------------------------------------------------------------------------------------------
+template <class W>
+struct FloatType {
+  static void product(const MatmulArgs& args) {
+    args.scratch->counts[kPathFloat]++;
+    float_product<W>(args);
+  }
+  static void widen(const uint8_t* row, uint32_t k, float* out) { widen_row<W>(row, k, out); }
+};
+template <class F>
+struct Type32 {
+  static void product(const MatmulArgs& args) { block_product<F, Row32<F>, Panel32<F>>(args); }
+  static void widen(const uint8_t* row, uint32_t k, float* out) { dequant32<F>(row, k, out); }
+};
+template <class F>
+struct Type256 {
+  static void product(const MatmulArgs& args) { block_product<F, Row256<F>, Panel256<F>>(args); }
+  static void widen(const uint8_t* row, uint32_t k, float* out) { dequant256<F>(row, k, out); }
+};
+
+template <class Use>
+void with_type(TensorType type, const Use& use) {
   switch (type) {
     case TensorType::kF32:
-    case TensorType::kI32: return widen_row<Float32>(row, k, out);
-    case TensorType::kF16: return widen_row<Float16>(row, k, out);
-    case TensorType::kBF16: return widen_row<Bfloat16>(row, k, out);
-    case TensorType::kQ8_0: return dequant32<DotQ8_0>(row, k, out);
-    case TensorType::kQ4_0: return dequant32<DotQ4_0>(row, k, out);
-    case TensorType::kQ4_1: return dequant32<DotQ4_1>(row, k, out);
-    case TensorType::kQ5_0: return dequant32<DotQ5_0>(row, k, out);
-    case TensorType::kIQ4_NL: return dequant32<DotIq4Nl>(row, k, out);
-    case TensorType::kMXFP4: return dequant32<DotMxfp4>(row, k, out);
-    case TensorType::kQ2_K: return dequant256<DotQ2K>(row, k, out);
-    case TensorType::kQ3_K: return dequant256<DotQ3K>(row, k, out);
-    case TensorType::kQ4_K: return dequant256<DotQ45K<false>>(row, k, out);
-    case TensorType::kQ5_K: return dequant256<DotQ45K<true>>(row, k, out);
-    case TensorType::kQ6_K: return dequant256<DotQ6K>(row, k, out);
-    case TensorType::kIQ2_XXS: return dequant256<DotIq2Xxs>(row, k, out);
-    case TensorType::kIQ4_XS: return dequant256<DotIq4Xs>(row, k, out);
+    case TensorType::kI32: return use(FloatType<Float32>{});  // kI32 is data, never multiplied
+    case TensorType::kF16: return use(FloatType<Float16>{});
+    case TensorType::kBF16: return use(FloatType<Bfloat16>{});
+    case TensorType::kQ8_0: return use(Type32<DotQ8_0>{});
+    case TensorType::kQ4_0: return use(Type32<DotQ4_0>{});
+    case TensorType::kQ4_1: return use(Type32<DotQ4_1>{});
+    case TensorType::kQ5_0: return use(Type32<DotQ5_0>{});
+    case TensorType::kIQ4_NL: return use(Type32<DotIq4Nl>{});
+    case TensorType::kMXFP4: return use(Type32<DotMxfp4>{});
+    case TensorType::kQ2_K: return use(Type256<DotQ2K>{});
+    case TensorType::kQ3_K: return use(Type256<DotQ3K>{});
+    case TensorType::kQ4_K: return use(Type256<DotQ45K<false>>{});
+    case TensorType::kQ5_K: return use(Type256<DotQ45K<true>>{});
+    case TensorType::kQ6_K: return use(Type256<DotQ6K>{});
+    case TensorType::kIQ2_XXS: return use(Type256<DotIq2Xxs>{});
+    case TensorType::kIQ4_XS: return use(Type256<DotIq4Xs>{});
   }
+}
+
+void matmul(const MatmulArgs& args) {
+  if (args.m == 0 || args.rows == 0) return;
+  with_type(args.type, [&](auto of_type) { of_type.product(args); });
+}
+
+void dequant_row(TensorType type, const uint8_t* row, uint32_t k, float* out) {
+  with_type(type, [&](auto of_type) { of_type.widen(row, k, out); });
 }
 
 }  // namespace

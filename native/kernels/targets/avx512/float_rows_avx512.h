@@ -108,7 +108,7 @@ static void float_rows(const MatmulArgs& args, uint32_t row, uint32_t count, uin
 }
 
 template <class W>
-static void float_product_of(const MatmulArgs& args) {
+static void float_product(const MatmulArgs& args) {
   for (uint32_t r = 0; r < args.rows; r += kFloatRows) {
     const uint32_t count = args.rows - r < kFloatRows ? args.rows - r : kFloatRows;
     for (uint32_t t = 0; t < args.m; t += 6) {
@@ -119,12 +119,6 @@ static void float_product_of(const MatmulArgs& args) {
       else float_rows<W, 2, 1>(args, r, count, t, tokens);
     }
   }
-}
-
-static void float_product(const MatmulArgs& args) {
-  if (args.type == TensorType::kF16) return float_product_of<Float16>(args);
-  if (args.type == TensorType::kBF16) return float_product_of<Bfloat16>(args);
-  return float_product_of<Float32>(args);
 }
 
 template <class W>
