@@ -26,6 +26,8 @@ export interface TextPart {
   readonly specialId: number | null;
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 /** Pieces between two looks at `isCancelled`. */
 const PIECES_PER_CHECK = 8192;
 
@@ -120,9 +122,13 @@ export class Tokenizer {
     return this.#isSpecial[id] === 1;
   }
 
-  /** Bytes of one token; of a special one, its text in UTF-8. A view, not to be changed. */
+  /**
+   * Bytes of one token; of a special one, its text in UTF-8; none beyond the last token, where the rows that pad a model's
+   * matrices are. A view, not to be changed.
+   */
   tokenBytes(id: number): Uint8Array {
-    if (!Number.isInteger(id) || id < 0 || id >= this.numTokens) throw new RangeError(`no token ${id}`);
+    if (!Number.isInteger(id) || id < 0) throw new RangeError(`no token ${id}`);
+    if (id >= this.numTokens) return NO_BYTES;
     return this.#tokenData.subarray(this.#tokenStart[id], this.#tokenStart[id + 1]);
   }
 
