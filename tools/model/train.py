@@ -42,6 +42,8 @@ BALANCE = 1.5e-3  # step of the routers' selection biases
 SHARES = {
     'copy': {('copy', 64): 0.40, ('copy', 128): 0.40, ('copy', 256): 0.20},
     'mix': {('mix', 64): 0.38, ('mix', 128): 0.20, ('mix', 256): 0.32, ('copy', 128): 0.10},
+    # The dictionary alone, for the mini-training: two minutes do not suffice for more.
+    'short': {('mix', 64): 0.8, ('mix', 128): 0.2},
     'long': {('mix', 64): 0.38, ('mix', 128): 0.14, ('mix', 256): 0.28, ('copy', 128): 0.04, ('long', 512): 0.08,
              ('long', 1024): 0.08},
 }
@@ -259,7 +261,8 @@ def save(args, shared: Shared, position: dict) -> None:
     """The rows of a step follow from the seed and the step's number, so this is all there is."""
     part = args.run / 'checkpoint.part'
     torch.save({
-        'geometry': args.geometry, 'seed': args.seed, 'position': {**position, 'clock': float(shared.clock)},
+        # As a tensor, for torch 1.13 reads no float from a file of weights only.
+        'geometry': args.geometry, 'seed': args.seed, 'position': {**position, 'clock': shared.clock},
         'weights': dict(zip(shared.names, shared.weights.split(shared.sizes))),
         'state': dict(zip(shared.names, shared.state)), 'biases': shared.biases,
     }, part)
@@ -299,12 +302,14 @@ def main() -> None:
     parser.add_argument('--long-share', type=float, default=0.13)
     parser.add_argument('--save-every', type=float, default=300, help='seconds')
     parser.add_argument('--words', type=int, default=0, help='the most frequent words to learn; 0: as many as data.py says')
+    parser.add_argument('--pool', type=int, default=data.POOL_UNITS, help='conversations that are made at a time, of each kind')
     parser.add_argument('--stage', choices=list(SHARES), help='begin with, or go on with, this stage')
     parser.add_argument('--round-trips', action='store_true', help='round rows as the server does, in the last stage')
     parser.add_argument('--seed', type=int, default=5)
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
     args.processes = args.processes or (2 if args.device == 'cpu' else 1)
+    data.POOL_UNITS = args.pool
     # Made once, before the processes part; each then fills its own pools of conversations.
     data._rows = data.Rows(target=args.words) if args.words else data.Rows()
 
@@ -321,7 +326,7 @@ def main() -> None:
         shared = Shared(v4.V4(v4.GEOMETRIES[args.geometry], args.seed).to(args.device), args.processes)
     if args.stage and args.stage != begin['stage']:
         begin |= {'stage': args.stage, 'stage_began': begin['step']}
-    shared.clock.fill_(begin['clock'])
+    shared.clock.fill_(float(begin['clock']))
     (args.run / 'pid').write_text(f'{os.getpid()}\n')
 
     if args.processes == 1:

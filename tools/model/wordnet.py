@@ -22,6 +22,7 @@ import sys
 
 PACKAGE = "wordnet-base=1:3.0-37"
 PACKAGE_SHA256 = "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752"
+FULL = 2000
 WORK = pathlib.Path(os.environ.get("NANDU_DICT_DATA", pathlib.Path.home() / ".cache/nandu/dictionary"))
 
 # What the issue's gate calls listed: a synset with such a mark is dropped whole, and so is a word whose other common
@@ -316,15 +317,17 @@ def _entry(word: str, count: int, chars_max: int) -> Word | None:
 
 
 @functools.cache
-def load(target: int = 2000) -> list[Word]:
-    """The dictionary of about `target` words, most frequent word first. Kept in a file, for it takes 20 seconds."""
+def load(target: int = FULL) -> list[Word]:
+    """The first `target` words of the dictionary, most frequent word first; it has more than FULL only where more are asked
+    for. Kept in a file, for it takes 20 seconds."""
     source = hashlib.sha256(pathlib.Path(__file__).read_bytes()).hexdigest()[:12]
-    kept = WORK / f"words-{target}-{source}.json"
+    size = max(target, FULL)
+    kept = WORK / f"words-{size}-{source}.json"
     if not kept.exists():
         part = kept.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps([dataclasses.asdict(entry) for entry in _dictionary(target)]), "utf8")
+        part.write_text(json.dumps([dataclasses.asdict(entry) for entry in _dictionary(size)]), "utf8")
         part.rename(kept)
-    return [Word(**fields) for fields in json.loads(kept.read_text("utf8"))]
+    return [Word(**fields) for fields in json.loads(kept.read_text("utf8"))][:target]
 
 
 def _dictionary(target: int) -> list[Word]:
@@ -342,7 +345,7 @@ def _dictionary(target: int) -> list[Word]:
     return sorted(found + everyday, key=lambda entry: (-entry.count, entry.word))
 
 
-def rare_words(target: int = 2000) -> list[str]:
+def rare_words(target: int = FULL) -> list[str]:
     """Real words that the dictionary does not have."""
     known = {entry.word for entry in load(target)}
     return sorted(w for w in lemmas() if is_plain(w) and 4 <= len(w) <= 12 and w not in known)
