@@ -167,7 +167,10 @@ export const SETTINGS = {
   kvMaxBytes: {
     parse: bytes,
     unset: '0', // nobody asked for it: it must not fill a disk that others need
-    help: ['size', 'quota of everything in --kv-dir; 0: a tenth of what is free there, at most 64GiB'],
+    help: [
+      'size',
+      'quota of everything in --kv-dir; 0: a tenth of what is free there, at most 64GiB, or what it takes already',
+    ],
   },
   kvMemory: {
     parse: bytes,

@@ -11,6 +11,7 @@
 #include "../engine/score.h"
 #include "../engine/vocabulary.h"
 #include "../model/inspect.h"
+#include "../model/weights.h"
 #include "handles.h"
 #include "synth_options.h"
 
@@ -265,6 +266,10 @@ Napi::Value vocabulary(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const ModelFile& file = *opened.value();
+  if (Status s = check_tokenizer_keys(file, UINT64_MAX); !s.ok()) {
+    to_js(env, s.error()).ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
   const auto tokens = file.get_string_array("tokenizer.ggml.tokens");
   if (!tokens || file.get_string("tokenizer.ggml.model").value_or("no_vocab") == "no_vocab") return env.Null();
   const auto strings = [&](const std::vector<std::string_view>& list) {

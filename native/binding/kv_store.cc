@@ -193,7 +193,8 @@ IoBackend backend_of(const std::string& name) {
   return IoBackend::kAuto;
 }
 
-// openStore({directory, maxBytes, largestRecord, freeFloor, readOnly, io, fault}, wake) -> Promise<handle>
+// openStore({directory, maxBytes, keepsRegions, largestRecord, freeFloor, readOnly, io, fault}, wake) ->
+// Promise<handle>
 Napi::Value open_store(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!info[0].IsObject() || !info[1].IsFunction()) {
@@ -204,6 +205,7 @@ Napi::Value open_store(const Napi::CallbackInfo& info) {
   StoreOptions options;
   options.directory = text_of(o, "directory");
   options.max_bytes = count_of(o, "maxBytes", 0, uint64_t{1} << 53);
+  options.keeps_regions = flag_of(o, "keepsRegions");
   options.largest_record = count_of(o, "largestRecord", 0, uint64_t{1} << 40);
   options.free_floor = count_of(o, "freeFloor", 0, uint64_t{1} << 53);
   options.read_only = flag_of(o, "readOnly");
@@ -460,6 +462,7 @@ Napi::Value describe_store(const Napi::CallbackInfo& info) {
   o.Set("backend", store.io().backend());
   o.Set("remark", store.io().remark());
   o.Set("regionBytes", static_cast<double>(store.stats().region_bytes));
+  o.Set("maxBytes", static_cast<double>(store.stats().max_bytes));
   o.Set("secret", Napi::Buffer<uint8_t>::Copy(info.Env(), store.secret().data(), store.secret().size()));
   return o;
 }

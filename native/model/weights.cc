@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <thread>
 
 #include "../quant/dequant.h"
@@ -57,6 +58,14 @@ class Loader {
   }
   float number_or(const char* suffix, float fallback, double low, double high) {
     return has(suffix) ? number(suffix, low, high) : fallback;
+  }
+  // An optional text.
+  std::string text_or(const char* suffix, std::string_view fallback) {
+    const std::string name = key(suffix);
+    if (!has(suffix)) return std::string(fallback);
+    const auto value = file_.get_string(name);
+    if (!value) fail("metadata key %s is not a text", name.c_str());
+    return std::string(value.value_or(fallback));
   }
   // Per-layer numbers; a scalar stands for all layers.
   std::vector<float> numbers(const char* suffix, uint32_t layers) {
@@ -167,12 +176,13 @@ Geometry read_geometry(Loader& in, const ModelFile& file) {
   if (in.count("expert_shared_count", 0, 64) != 1) in.fail("deepseek4.expert_shared_count must be 1");
   g.expert_ffn = in.count("expert_feed_forward_length", 1, kMost);
   g.shared_ffn = g.expert_ffn;
-  g.hash_layers = in.count("hash_layer_count", 0, g.layers);
+  // A file that was cut to fewer layers keeps the count of the whole.
+  g.hash_layers = std::min(in.count("hash_layer_count", 0, kMost), g.layers);
   if (in.count("expert_gating_func", 0, 255) != kGatingSqrtSoftplus)
     in.fail(
         "deepseek4.expert_gating_func must be 4 (sqrt-softplus); older conversions of this model have to be redone");
-  if (const auto norm = file.get_bool("deepseek4.expert_weights_norm"); norm && !*norm)
-    in.fail("deepseek4.expert_weights_norm must be true");
+  if (in.has("expert_weights_norm") && !file.get_bool("deepseek4.expert_weights_norm").value_or(false))
+    in.fail("metadata key deepseek4.expert_weights_norm must be true");
   if (in.count_or("expert_group_count", 0, 0, 1) > 1)
     in.fail("deepseek4.expert_group_count: expert groups are not part of this architecture");
   g.routed_scale = in.number("expert_weights_scale", 0, 1e6);
@@ -184,13 +194,13 @@ Geometry read_geometry(Loader& in, const ModelFile& file) {
   g.compress_rope_base = in.number("attention.compress_rope_freq_base", 1, 1e12);
   g.yarn_factor = 1;
   g.yarn_beta_fast = 32, g.yarn_beta_slow = 1;
-  const auto scaling = file.get_string("deepseek4.rope.scaling.type");
-  if (scaling && *scaling == "yarn") {
+  const std::string scaling = in.text_or("rope.scaling.type", "none");
+  if (scaling == "yarn") {
     g.yarn_factor = in.number_or("rope.scaling.factor", 1, 1, 1e6);
     g.yarn_original_context = in.count_or("rope.scaling.original_context_length", g.context, 1, 0x7fffffff);
     g.yarn_beta_fast = in.number_or("rope.scaling.yarn_beta_fast", 32, 1e-6, 1e6);
     g.yarn_beta_slow = in.number_or("rope.scaling.yarn_beta_slow", 1, 1e-6, 1e6);
-  } else if (scaling && *scaling != "none") {
+  } else if (scaling != "none") {
     in.fail("deepseek4.rope.scaling.type is not 'yarn' or 'none'");
   }
   if (g.yarn_factor != 1 && g.compress_rope_base <= 1)
@@ -202,11 +212,15 @@ Geometry read_geometry(Loader& in, const ModelFile& file) {
   }
   g.clamp = in.numbers("swiglu_clamp_exp", g.layers);
   g.clamp_shared = in.has("swiglu_clamp_shexp") ? in.numbers("swiglu_clamp_shexp", g.layers) : g.clamp;
-  if (const auto vocab = file.get_uint("deepseek4.vocab_size"))
-    g.vocab = static_cast<uint32_t>(std::min<uint64_t>(*vocab, kMost));
-  else if (const TensorView* t = file.tensor("token_embd.weight"))
-    g.vocab = static_cast<uint32_t>(std::min<uint64_t>(t->ne[1], kMost));
-  if (g.vocab == 0) in.fail("deepseek4.vocab_size is missing or 0");
+  // Other engines take 0 for "no limit" (llama.cpp everything up to 1e-6); a limit of 0 would silence the experts.
+  for (std::vector<float>* limits : {&g.clamp, &g.clamp_shared})
+    for (float& limit : *limits)
+      if (limit <= 1e-6f) limit = std::numeric_limits<float>::infinity();
+  const TensorView* embedding = file.tensor("token_embd.weight");
+  if (!embedding && !in.has("vocab_size")) in.fail("tensor token_embd.weight is missing");
+  else
+    g.vocab = in.count_or("vocab_size",
+                          static_cast<uint32_t>(embedding ? std::min<uint64_t>(embedding->ne[1], kMost) : 1), 1, kMost);
 
   if (g.heads % g.groups != 0) in.fail("deepseek4.attention.head_count must be a multiple of output_group_count");
   if (g.rope_dim % 2 != 0 || g.rope_dim > g.head_dim || g.rope_dim > g.index_dim)
@@ -319,24 +333,7 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path, uint32_t cont
     return error(Code::kInvalidArgument, "context: %u tokens asked for; the model's context_length is %u (%s)", context,
                  g.context, path.c_str());
   if (context) model->geometry.context = context;
-  const auto tokenizer = file.get_string("tokenizer.ggml.model");
-  if (tokenizer && *tokenizer != "no_vocab") {
-    if (*tokenizer != "gpt2")
-      in.fail("metadata key tokenizer.ggml.model is '%s'; nandu knows gpt2 and no_vocab",
-              printable(*tokenizer).c_str());
-    const auto tokens = file.get_string_array("tokenizer.ggml.tokens");
-    if (!tokens || tokens->size() > g.vocab)
-      in.fail("metadata key tokenizer.ggml.tokens is missing, no list of texts, or longer than the vocabulary of %u",
-              g.vocab);
-  }
-  // They end and begin sequences, whether or not the file says what they look like.
-  for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"}) {
-    const auto id = file.get_uint(key);
-    if (id && *id >= g.vocab)
-      in.fail("metadata key %s is %llu; the vocabulary has %u tokens", key, static_cast<unsigned long long>(*id),
-              g.vocab);
-  }
-  if (in.problem()) return *in.problem();
+  if (Status s = check_tokenizer_keys(file, g.vocab); !s.ok()) return s.error();
   model->embedding = in.matrix("token_embd.weight", g.hidden, g.vocab);
   model->output = file.tensor("output.weight") ? in.matrix("output.weight", g.hidden, g.vocab) : model->embedding;
   model->output_norm = in.vector("output_norm.weight", {g.hidden});
@@ -347,6 +344,44 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path, uint32_t cont
   model->name = name ? std::string(*name) : "deepseek4";
   for (const TensorView& t : file.tensors()) model->weight_bytes += t.bytes;
   return model;
+}
+
+Status check_tokenizer_keys(const ModelFile& file, uint64_t vocab) {
+  Loader in(file);
+  for (const char* name : {"model", "pre"})
+    if (const std::string key = std::string("tokenizer.ggml.") + name; file.find(key) && !file.get_string(key))
+      in.fail("metadata key %s is not a text", key.c_str());
+  if (file.find("tokenizer.chat_template") && !file.get_string("tokenizer.chat_template"))
+    in.fail("metadata key tokenizer.chat_template is not a text");
+  const std::string_view model = file.get_string("tokenizer.ggml.model").value_or("no_vocab");
+  if (in.problem()) return *in.problem();
+  // They begin and end sequences, whether or not the file says what they look like.
+  const auto check_ids = [&](uint64_t count) {
+    for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"})
+      if (const auto id = file.get_uint(key); file.find(key) && (!id || *id >= count))
+        in.fail("metadata key %s is not the id of one of the %llu tokens", key, static_cast<unsigned long long>(count));
+  };
+  if (model == "no_vocab") {
+    check_ids(vocab);
+    return in.problem() ? Status(*in.problem()) : ok();
+  }
+  if (model != "gpt2")
+    in.fail("metadata key tokenizer.ggml.model is '%s'; nandu knows gpt2 and no_vocab", printable(model).c_str());
+  const auto tokens = file.get_string_array("tokenizer.ggml.tokens");
+  if (!tokens || tokens->size() > vocab)
+    in.fail("metadata key tokenizer.ggml.tokens is missing, no list of texts, or longer than the vocabulary of %llu",
+            static_cast<unsigned long long>(vocab));
+  if (in.problem()) return *in.problem();
+  const char* types = "tokenizer.ggml.token_type";
+  if (const auto kinds = file.get_int_array(types); file.find(types) && (!kinds || kinds->size() != tokens->size()))
+    in.fail("metadata key %s is no list of whole numbers, one for each of the %zu tokens", types, tokens->size());
+  const char* merges = "tokenizer.ggml.merges";
+  if (file.find(merges) && !file.get_string_array(merges)) in.fail("metadata key %s is no list of texts", merges);
+  check_ids(tokens->size());
+  for (const char* key : {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"})
+    if (file.find(key) && !file.get_bool(key)) in.fail("metadata key %s is not true or false", key);
+  if (in.problem()) return *in.problem();
+  return ok();
 }
 
 Status check_all_scales(const Model& model, uint32_t threads, void (*progress)(void*, double), void* context) {

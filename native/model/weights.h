@@ -87,6 +87,10 @@ struct Model {
 // context: 0 takes the file's; a larger one than the file's is refused.
 Result<std::unique_ptr<Model>> load_model(const std::string& path, uint32_t context);
 
+// Kinds and lengths of the tokenizer.ggml.* keys, for a vocabulary of at most `vocab`; Code::kModelFile names the key.
+// What the tokens and merges say is the tokenizer's to check.
+Status check_tokenizer_keys(const ModelFile& file, uint64_t vocab);
+
 // NaN and infinite scales of all tensors; progress in [0, 1] may be null. Runs on `threads` threads.
 Status check_all_scales(const Model& model, uint32_t threads, void (*progress)(void*, double), void* context);
 

@@ -108,6 +108,18 @@ bool peek(const std::string& path, uint8_t* to, size_t bytes) {
   return got > 0;
 }
 
+// As it lies there, before anything of the directory is touched; the newest valid copy.
+std::optional<Superblock> peek_superblock(const std::string& path) {
+  std::vector<uint8_t> bytes(kSuperblockBytes);
+  std::optional<Superblock> best;
+  if (!peek(path + "/superblock", bytes.data(), bytes.size())) return best;
+  for (uint32_t copy = 0; copy < kSuperblockCopies; copy++) {
+    const auto found = parse_superblock(bytes.data() + size_t{copy} * kPageBytes);
+    if (found && (!best || found->sequence > best->sequence)) best = found;
+  }
+  return best;
+}
+
 // A directory is ours when its superblock or first region says so, or when there is nothing in it that is not called
 // like our files (an empty one, one whose making was interrupted, one whose content rotted).
 Status check_ours(const std::string& path) {
@@ -121,15 +133,38 @@ Status check_ours(const std::string& path) {
     if (!ours && (foreign.empty() || name < foreign)) foreign = name;
   }
   closedir(directory);
-  std::vector<uint8_t> bytes(kSuperblockBytes);
-  const bool has_superblock = peek(path + "/superblock", bytes.data(), bytes.size());
-  for (uint32_t copy = 0; has_superblock && copy < kSuperblockCopies; copy++)
-    if (parse_superblock(bytes.data() + size_t{copy} * kPageBytes)) return ok();
+  if (peek_superblock(path)) return ok();
+  std::vector<uint8_t> bytes(kPageBytes);
+  const bool has_superblock = peek(path + "/superblock", bytes.data(), kPageBytes);
   const bool has_data = peek(path + "/data", bytes.data(), kPageBytes);
   if (has_data && parse_region_header(bytes.data())) return ok();
   if (foreign.empty() && has_data && !has_superblock) foreign = "data";
   if (foreign.empty()) return ok();
   return error(Code::kIo, "%s: holds %s, which is not ours; choose an empty directory", path.c_str(), foreign.c_str());
+}
+
+Error busy(const std::string& directory, int owner) {
+  if (owner > 0) return error(Code::kBusy, "%s: in use by process %d", directory.c_str(), owner);
+  return error(Code::kBusy, "%s: in use by another process, whose lock file was removed", directory.c_str());
+}
+
+int pid_in(int lock) {
+  char text[32] = {};
+  return lock >= 0 && pread(lock, text, sizeof text - 1, 0) > 0 ? atoi(text) : 0;
+}
+
+// -1: this file system locks no directories; the file in it must do.
+Result<int> lock_folder(const std::string& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return error(Code::kIo, "%s: %s", directory.c_str(), strerror(errno));
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  const int why = errno;
+  close(fd);
+  if (why != EWOULDBLOCK) return -1;
+  const int lock = ::open((directory + "/lock").c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const int owner = pid_in(lock);
+  if (lock >= 0) close(lock);
+  return busy(directory, owner);
 }
 
 Result<int> take_lock(const std::string& directory, bool read_only) {
@@ -140,10 +175,10 @@ Result<int> take_lock(const std::string& directory, bool read_only) {
   char text[32] = {};
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     const int why = errno;
-    const ssize_t got = pread(fd, text, sizeof text - 1, 0);
+    const int owner = pid_in(fd);
     close(fd);
     if (why != EWOULDBLOCK) return error(Code::kIo, "%s: %s", path.c_str(), strerror(why));
-    return error(Code::kBusy, "%s: in use by process %d", directory.c_str(), got > 0 ? atoi(text) : 0);
+    return busy(directory, owner);
   }
   const int length = snprintf(text, sizeof text, "%d\n", static_cast<int>(getpid()));
   // Only shown to others: a full disk must not keep us from starting.
@@ -244,6 +279,17 @@ bool sensible(const Superblock& s) {
          s.numbers_below > 0 && s.numbers_below <= kNumbersEnd - kNumbersPerOpening;
 }
 
+// What the regions that are there take, and at least as many as a store needs.
+uint64_t bytes_of_regions(const StoreOptions& options) {
+  const auto found = peek_superblock(options.directory);
+  struct stat data;
+  if (!found || stat((options.directory + "/data").c_str(), &data) != 0) return 0;
+  const uint64_t region = found->region_bytes;
+  if (!sensible(*found) || region < round_up(options.largest_record, kPageBytes) + kPageBytes) return 0;
+  const uint64_t regions = std::max<uint64_t>(kRegionsMin, static_cast<uint64_t>(data.st_size) / region);
+  return kFixedBytes + regions * (region + kSlotBytes);
+}
+
 }  // namespace
 
 OpenDirectory::OpenDirectory(OpenDirectory&& other) noexcept
@@ -252,16 +298,19 @@ OpenDirectory::OpenDirectory(OpenDirectory&& other) noexcept
       store(other.store),
       region_bytes(other.region_bytes),
       regions_limit(other.regions_limit),
+      max_bytes(other.max_bytes),
       next_number(other.next_number),
       end_number(other.end_number),
       superblock_file(other.superblock_file),
       data_file(other.data_file),
       index_file(other.index_file),
       superblock(other.superblock),
-      lock(std::exchange(other.lock, -1)) {}
+      lock(std::exchange(other.lock, -1)),
+      folder(std::exchange(other.folder, -1)) {}
 
 OpenDirectory::~OpenDirectory() {
   if (lock >= 0) close(lock);
+  if (folder >= 0) close(folder);
 }
 
 uint64_t region_bytes_for(uint64_t max_bytes, uint64_t largest_record) {
@@ -278,17 +327,22 @@ uint64_t minimum_quota(uint64_t largest_record) {
 Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io, bool& hangs) {
   OpenDirectory d;
   d.path = options.directory;
-  const uint64_t wanted_bytes = region_bytes_for(options.max_bytes, options.largest_record);
-  if (!options.read_only && regions_within(options.max_bytes, wanted_bytes) < kRegionsMin)
+  d.max_bytes = options.max_bytes;
+  if (options.keeps_regions) d.max_bytes = std::max(d.max_bytes, bytes_of_regions(options));
+  const uint64_t wanted_bytes = region_bytes_for(d.max_bytes, options.largest_record);
+  if (!options.read_only && regions_within(d.max_bytes, wanted_bytes) < kRegionsMin)
     return error(Code::kInvalidArgument,
                  "%s: a quota of %llu bytes holds fewer than %u regions of %llu bytes; the minimum is %llu",
-                 d.path.c_str(), static_cast<unsigned long long>(options.max_bytes), kRegionsMin,
+                 d.path.c_str(), static_cast<unsigned long long>(d.max_bytes), kRegionsMin,
                  static_cast<unsigned long long>(wanted_bytes),
                  static_cast<unsigned long long>(minimum_quota(options.largest_record)));
   if (!options.read_only) {
     if (const Status made = make_directory(d.path); !made.ok()) return made.error();
   }
   if (const Status ours = check_ours(d.path); !ours.ok()) return ours.error();
+  auto folder = lock_folder(d.path);
+  if (!folder.ok()) return folder.error();
+  d.folder = folder.value();
   auto lock = take_lock(d.path, options.read_only);
   if (!lock.ok()) return lock.error();
   d.lock = lock.value();
@@ -305,7 +359,7 @@ Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io, 
   // Regions that do not hold today's records, or of which the quota holds too few, are of no use to anybody.
   if (!options.read_only && usable)
     usable = found.value()->region_bytes >= round_up(options.largest_record, kPageBytes) + kPageBytes &&
-             regions_within(options.max_bytes, found.value()->region_bytes) >= kRegionsMin;
+             regions_within(d.max_bytes, found.value()->region_bytes) >= kRegionsMin;
   if (usable) {
     d.superblock = *found.value();
   } else {
@@ -325,7 +379,7 @@ Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io, 
   d.superblock.numbers_below = d.end_number, d.superblock.sequence++;
   if (const Status written = write_superblocks(io, d, hangs); !written.ok()) return written.error();
   // What lies beyond the quota goes; what another superblock wrote, entirely (its pages carry another store's tag).
-  d.regions_limit = regions_within(options.max_bytes, d.region_bytes);
+  d.regions_limit = regions_within(d.max_bytes, d.region_bytes);
   const uint64_t keep = usable ? std::min(data_bytes / d.region_bytes, uint64_t{d.regions_limit}) : 0;
   int32_t result = 0;
   if (data_bytes > keep * d.region_bytes) result = io.truncate(d.data_file, keep * d.region_bytes);

@@ -23,6 +23,7 @@ struct OpenDirectory {
   Tag store{};
   uint64_t region_bytes = 0;
   uint32_t regions_limit = 0;
+  uint64_t max_bytes = 0;
   uint64_t next_number = 0, end_number = 0;  // ids of what is found at start lie below next_number
   uint32_t superblock_file = 0, data_file = 0, index_file = 0;
   Superblock superblock{};
@@ -31,7 +32,8 @@ struct OpenDirectory {
   OpenDirectory(OpenDirectory&& other) noexcept;
   OpenDirectory& operator=(OpenDirectory&&) = delete;
   ~OpenDirectory();  // unlocks
-  int lock = -1;
+  int lock = -1;     // a file in it, which says whose it is
+  int folder = -1;   // the directory itself: whoever removes a file that looks left over does not unlock it
 };
 
 // Locks and reads the directory, makes or repairs it where it is ours. See Store::open for the errors. hangs: it gave

@@ -101,23 +101,32 @@ bool StoreImpl::issue_piece(const std::shared_ptr<Read>& read) {
 
 void StoreImpl::piece_arrived(const std::shared_ptr<Read>& read, size_t index, Bounce buffer, int32_t result) {
   if (read->ended) return;
+  // What was cut off from outside does not come back, as it may from a device that fails.
+  if (result != 0 && is_cut_off(read->reference)) return end_corrupt(*read);
   if (result != 0) return end_read(*read, StoreStatus::kIoError);
   read->pieces[index].buffer = std::move(buffer);
   read->pieces[index].arrived = true;
   while (read->next_deliver < read->pieces.size() && read->pieces[read->next_deliver].arrived) {
     Read::Piece& piece = read->pieces[read->next_deliver];
-    if (!deliver(*read, piece)) {
-      const auto it = table_.find(read->id);
-      if (it != table_.end() && it->second.place == read->reference.place) {
-        stats_.quarantined++;
-        forget(read->id);
-      }
-      return end_read(*read, StoreStatus::kCorrupt);
-    }
+    if (!deliver(*read, piece)) return end_corrupt(*read);
     piece.buffer.reset();
     read->next_deliver++;
   }
   if (read->next_deliver == read->pieces.size()) end_read(*read, StoreStatus::kOk);
+}
+
+bool StoreImpl::is_cut_off(const Reference& ref) const {
+  return io_->file_bytes(directory_.data_file) <
+         record_offset(ref.place) + stored_bytes(ref.header_bytes, ref.payload_bytes);
+}
+
+void StoreImpl::end_corrupt(Read& read) {
+  const auto it = table_.find(read.id);
+  if (it != table_.end() && it->second.place == read.reference.place) {
+    stats_.quarantined++;
+    forget(read.id);
+  }
+  end_read(read, StoreStatus::kCorrupt);
 }
 
 // False: something is not what the reference says.

@@ -274,6 +274,7 @@ StoreStats StoreImpl::stats() const {
 void StoreImpl::publish_stats() {
   StoreStats s = stats_;
   s.regions_total = static_cast<uint32_t>(regions_.size()), s.regions_limit = directory_.regions_limit;
+  s.max_bytes = directory_.max_bytes;
   s.regions_free = static_cast<uint32_t>(free_.size());
   s.regions_open = 0;
   for (const int64_t region : open_) s.regions_open += region >= 0;

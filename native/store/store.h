@@ -92,6 +92,7 @@ struct StoreEvent {
 struct StoreOptions {
   std::string directory;              // made when absent (0700)
   uint64_t max_bytes = 0;             // everything in the directory together
+  bool keeps_regions = false;         // more than max_bytes, where the regions that are there already take more
   uint64_t largest_record = 0;        // stored bytes of the largest record that will come; a region holds at least one
   uint64_t free_floor = 0;            // bytes of the file system that stay free: no new region below it
   uint32_t commit_ms = 1000;          // group commit: at most this long after a write ...
@@ -103,6 +104,7 @@ struct StoreStats {
   uint32_t regions_total, regions_free, regions_open, regions_sealed,
       regions_limit;  // limit: as many as the quota allows
   uint64_t region_bytes;
+  uint64_t max_bytes;   // the quota that holds
   uint64_t used_bytes;  // of the directory, everything counted
   uint64_t live_bytes;  // stored_bytes of living records
   uint64_t records;
@@ -120,10 +122,10 @@ uint64_t minimum_quota(uint64_t largest_record);
 
 class Store {
  public:
-  // Locks the directory (flock on a file inside, which holds the owner's pid), checks or writes the superblock, and
-  // starts recovery; answers commands meanwhile. Errors: kBusy naming pid and path; kInvalidArgument for a quota of
-  // fewer than 8 regions, naming the minimum; kIo for a directory that cannot be used or is somebody else's (foreign
-  // files are untouched). Damaged content of our own is no error: it is quarantined and counted.
+  // Locks the directory (flock on itself, and on a file inside, which holds the owner's pid), checks or writes the
+  // superblock, and starts recovery; answers commands meanwhile. Errors: kBusy naming pid and path; kInvalidArgument
+  // for a quota of fewer than 8 regions, naming the minimum; kIo for a directory that cannot be used or is somebody
+  // else's (foreign files are untouched). Damaged content of our own is no error: it is quarantined and counted.
   static Result<std::unique_ptr<Store>> open(const StoreOptions& options, std::unique_ptr<IoEngine> io,
                                              std::function<void(StoreEvent&&)> on_event);
   virtual ~Store() =

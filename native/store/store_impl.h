@@ -185,6 +185,8 @@ class StoreImpl final : public Store {
   bool issue_piece(const std::shared_ptr<Read>& read);
   void piece_arrived(const std::shared_ptr<Read>& read, size_t piece, Bounce buffer, int32_t result);
   bool deliver(Read& read, Read::Piece& piece);
+  bool is_cut_off(const Reference& ref) const;
+  void end_corrupt(Read& read);
   void end_read(Read& read, StoreStatus status);
 
   // reclaim.cc

@@ -81,6 +81,10 @@ export class NativeKvStore implements KvStore {
     return this.#description.remark;
   }
 
+  get maxBytes(): number {
+    return this.#description.maxBytes;
+  }
+
   get regionBytes(): number {
     return this.#description.regionBytes;
   }

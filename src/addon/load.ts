@@ -129,6 +129,8 @@ export interface StoreHandle {
 export interface OpenStoreOptions {
   readonly directory: string;
   readonly maxBytes: number;
+  /** More than that, where the regions that are there already take more. */
+  readonly keepsRegions: boolean;
   readonly largestRecord: number;
   /** Of the file system, that stay free. */
   readonly freeFloor: number;
@@ -141,6 +143,8 @@ export interface StoreDescription {
   readonly backend: string;
   readonly remark: string;
   readonly regionBytes: number;
+  /** The quota that holds. */
+  readonly maxBytes: number;
   readonly secret: Uint8Array;
 }
 

@@ -35,7 +35,15 @@ export class NativeRunner implements Runner {
     const handle = await addon.open(options, () => wake(), progress);
     const runner = new NativeRunner(addon, handle);
     wake = () => {
-      if (!runner.#closed) runner.onWake();
+      if (runner.#closed) return;
+      try {
+        runner.onWake();
+      } catch (error) {
+        // Node only warns of what a native callback throws, and every request would hang from here on.
+        setImmediate(() => {
+          throw error;
+        });
+      }
     };
     return { runner, description: addon.describe(handle) };
   }

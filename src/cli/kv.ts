@@ -17,7 +17,7 @@ import { DiskTier } from '../kv/disk-tier.js';
 import type { PointMode } from '../kv/points.js';
 import { storedBytes } from '../kv/store.js';
 import { StorageError, UnavailableError } from './format.js';
-import { quotaFor } from './kv-directory.js';
+import { quotaFor, watchFiles } from './kv-directory.js';
 import { PinFile } from './pins.js';
 import type { WeightsFiles } from './weights-digest.js';
 
@@ -95,10 +95,11 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
   if (directory === '') return null;
   const blockPayloadBytes = description.kv_block_payload_bytes;
   const pointPayloadBytes = description.kv_point_bytes;
-  const maxBytes = quotaFor(directory, config.kvMaxBytes);
   const options: OpenStoreOptions = {
     directory,
-    maxBytes,
+    maxBytes: quotaFor(directory, config.kvMaxBytes),
+    // Others have filled the disk since: no reason to throw away what a start that asks for nothing would find.
+    keepsRegions: config.kvMaxBytes === 0,
     largestRecord: Math.max(storedBytes(pointPayloadBytes, 0), storedBytes(blockPayloadBytes, 1)),
     freeFloor: FREE_FLOOR_BYTES,
     readOnly: false,
@@ -118,6 +119,7 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     log.warn({ kv_dir: directory, reason: error.message }, 'the prompt cache has no disk');
     return null;
   }
+  const { backend, maxBytes } = store;
   const disk = new DiskTier({
     store,
     ram: cache.ram,
@@ -139,23 +141,26 @@ export async function openDisk(wiring: DiskWiring): Promise<OpenDisk | null> {
     },
   });
   cache.expectDisk(isModelKnown);
-  const { backend } = store;
   log.info(
     { kv_dir: directory, kv_max_bytes: maxBytes, io: backend, ...(store.remark !== '' && { io_remark: store.remark }) },
     'the prompt cache is open',
   );
   listener.onDiskHealth(true);
+  const watch = watchFiles(directory, (isThere) => disk.directoryIs(isThere));
   const inUse = Promise.all([attach(store, disk, wiring), disk.recovered]);
   void within(RECOVERY_PATIENCE_MS, inUse, undefined).then(() => cache.stopWaiting());
   return {
     backend,
-    close: () => disk.close(),
+    close: () => {
+      watch.stop();
+      return disk.close();
+    },
   };
 }
 
 /** A directory by itself, without a model: what `nandu cache` works on. */
 export async function openKvDirectory(directory: string, isReadOnly: boolean): Promise<NativeKvStore> {
-  const look = { directory, largestRecord: 0, freeFloor: 0, io: 'auto', fault: '' } as const;
+  const look = { directory, keepsRegions: false, largestRecord: 0, freeFloor: 0, io: 'auto', fault: '' } as const;
   const reader = await openStore(loadAddon(), { ...look, maxBytes: 0, readOnly: true }, null);
   if (isReadOnly) return reader;
   // It is there, and it is ours; now for writing, and without a quota that would cut it.

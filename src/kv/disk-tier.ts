@@ -124,7 +124,7 @@ export class DiskTier {
   /** A write failed, or a record went, since they were last looked for. */
   #mayHaveOrphans = false;
   #isFull = false;
-  #shownProblem = '';
+  #shownCondition = '';
   #recovered: Promise<void>;
   #onRecovered: () => void = () => {};
   #isRecovering = true;
@@ -189,6 +189,12 @@ export class DiskTier {
     this.index.hit(chain, blocks, this.#options.wallNow());
   }
 
+  /** Whether the store's files still go by their names. What is written to others no start would find. */
+  directoryIs(isThere: boolean): void {
+    this.#health.directoryIs(isThere);
+    this.#showProblem();
+  }
+
   // --- writing ---
 
   /** Tokens of rows that are queued now; null: it is not stored. */
@@ -237,7 +243,7 @@ export class DiskTier {
     const bytes = writes.reduce((sum, write) => sum + write.bytes, 0);
     const nowMs = this.#options.wallNow();
     if (!this.#options.isModelUnchanged()) this.#giveUp(CHANGED_MODEL);
-    const isWritable = this.isReadable && this.#queuedBytes + bytes <= QUEUED_BYTES_MAX;
+    const isWritable = this.isReadable && this.#health.isThere && this.#queuedBytes + bytes <= QUEUED_BYTES_MAX;
     if (!isWritable || !this.#budget.admits(chain[0] as HashKey, bytes, nowMs)) {
       for (const block of chain.slice(from)) this.#notStored.add(block);
       return null;
@@ -662,10 +668,10 @@ export class DiskTier {
   }
 
   #showProblem(): void {
-    const { problem } = this;
-    if (problem === this.#shownProblem) return;
-    this.#shownProblem = problem;
-    this.#options.onProblem(problem);
+    const { condition } = this.#health;
+    if (condition === this.#shownCondition) return;
+    this.#shownCondition = condition;
+    this.#options.onProblem(this.problem);
   }
 }
 

@@ -33,6 +33,9 @@ const WRITE_PROBLEMS: Readonly<Partial<Record<StoreStatus, string>>> = {
   'io-error': 'writing to the cache directory fails: new prefixes are not stored',
 };
 
+const GONE =
+  'the cache directory was removed or replaced: new prefixes are not stored, those that were are used until a restart';
+
 export class DiskHealth {
   #breaker: Breaker = { t: 'closed' };
   /** Of the last failures, the oldest first; at most as many as open the breaker. */
@@ -41,8 +44,10 @@ export class DiskHealth {
   #openMs = FIRST_OPEN_MS;
   #timesOpened = 0;
   #writeProblem = '';
+  #writeStatus = '';
   /** Not '': never used again. */
   #givenUp = '';
+  #isThere = true;
 
   /** What mayUse would say; changes nothing. */
   allows(nowMs: number): boolean {
@@ -84,7 +89,16 @@ export class DiskHealth {
   /** What the store says of its writes. */
   writes(status: StoreStatus, detail: string): void {
     const words = WRITE_PROBLEMS[status] ?? '';
+    this.#writeStatus = words;
     this.#writeProblem = words === '' || detail === '' ? words : `${words} (${detail})`;
+  }
+
+  directoryIs(isThere: boolean): void {
+    this.#isThere = isThere;
+  }
+
+  get isThere(): boolean {
+    return this.#isThere;
   }
 
   /** For good, for this reason. */
@@ -101,12 +115,21 @@ export class DiskHealth {
       const when = seconds > 0 ? `for another ${seconds} s` : 'until a request has tried it again';
       parts.push(`the disk is not used ${when}: ${this.#lastFailure}`);
     } else if (this.#breaker.t === 'half-open') parts.push(`the disk is being tried again after ${this.#lastFailure}`);
+    if (!this.#isThere) parts.push(GONE);
     if (this.#writeProblem !== '') parts.push(this.#writeProblem);
     return parts.length === 0 ? '' : `Prompt cache: ${parts.join('; ')}.`;
   }
 
+  /** '' or which problem it is, the same however long it lasts: for those who are told once. */
+  get condition(): string {
+    const isAlone = this.#breaker.t === 'closed' ? '' : 'left alone';
+    return [this.#givenUp, isAlone, this.#isThere ? '' : GONE, this.#writeStatus]
+      .filter((part) => part !== '')
+      .join('; ');
+  }
+
   get canWrite(): boolean {
-    return this.#writeProblem === '' && this.#givenUp === '';
+    return this.#writeProblem === '' && this.#givenUp === '' && this.#isThere;
   }
 
   get isOpen(): boolean {

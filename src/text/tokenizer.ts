@@ -26,6 +26,8 @@ export interface TextPart {
   readonly specialId: number | null;
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 /** Pieces between two looks at `isCancelled`. */
 const PIECES_PER_CHECK = 8192;
 
@@ -115,16 +117,18 @@ export class Tokenizer {
     return this.#special.idOf(text);
   }
 
-  /** Control, user-defined, unknown and unused tokens: no part of ordinary text. */
-  /** Ids beyond the vocabulary, up to the rows of the embedding, stand for nothing and are never shown. */
+  /** Control, user-defined, unknown and unused tokens, and ids beyond the last token: no part of ordinary text. */
   isSpecial(id: number): boolean {
     return this.#isSpecial[id] !== 0;
   }
 
-  /** Bytes of one token; of a special one, its text in UTF-8; none beyond the vocabulary. A view, not to be changed. */
+  /**
+   * Bytes of one token; of a special one, its text in UTF-8; none beyond the last token, where the rows that pad a model's
+   * matrices are. A view, not to be changed.
+   */
   tokenBytes(id: number): Uint8Array {
     if (!Number.isInteger(id) || id < 0) throw new RangeError(`no token ${id}`);
-    if (id >= this.numTokens) return new Uint8Array(0);
+    if (id >= this.numTokens) return NO_BYTES;
     return this.#tokenData.subarray(this.#tokenStart[id], this.#tokenStart[id + 1]);
   }
 

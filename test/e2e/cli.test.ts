@@ -135,7 +135,7 @@ test('a file that cannot be used exits 66 with one line that names it and what i
   const key = 'tokenizer.ggml.eos_token_id';
   lost.writeUInt32LE(600, lost.indexOf(key) + key.length + 4); // behind the type of the value
   writeFileSync(at('lost.gguf'), lost);
-  const eos = `nandu: metadata key ${key} is 600; the vocabulary has 600 tokens (${at('lost.gguf')})`;
+  const eos = `nandu: metadata key ${key} is not the id of one of the 600 tokens (${at('lost.gguf')})`;
   expect(refusal(['score', '--model', at('lost.gguf'), '--tokens', ids])).toEqual([66, eos]);
   expect(refusal(['score', '--model', golden, '--tokens', at('none.txt')])).toEqual([
     66,

@@ -2,7 +2,18 @@
 // real directories. Every answer is compared with the one that bypasses the cache. Each test prints its figures as JSON.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { KvServer, makeModel, randomFrom, sleep, temporaryFolder, tokensOf } from './kv/harness.mjs';
@@ -74,6 +85,9 @@ async function heal(server: KvServer): Promise<number[]> {
   expect(hits.at(-1)).toBe(HITS);
   return hits;
 }
+
+const problemLines = (server: KvServer) =>
+  server.log.filter(({ msg }: { msg: string }) => msg === 'the disk of the prompt cache has a problem');
 
 /** Starts on a directory without faults: after some rounds everything hits from the disk again. */
 async function expectWell(dir: string) {
@@ -281,13 +295,53 @@ describe('a directory that cannot serve', () => {
     await expectWell(dir);
   });
 
-  test('removed while it runs: answered without it, and a restart makes a new one', async () => {
+  test('removed while it runs: answered, told in one line, and a restart makes a new one', async () => {
     const dir = newFolder();
     const server = await KvServer.start({ model, dir, flags: DISK_ONLY });
     await round(server);
+    await server.settled();
     rmSync(dir, { recursive: true });
-    for (let number = 0; number < 3; number++) expect((await round(server)).wrong).toBe(0);
+    await vi.waitFor(async () => expect((await server.stats()).diskProblem).toMatch(/was removed or replaced/), 10_000);
+    for (let number = 0; number < 3; number++) expect(await round(server)).toMatchObject({ wrong: 0, hits: HITS });
+    // What no start would find is not stored.
+    expect((await server.ask(tokensOf(700, 901))).usage.cacheWriteTokens).toBe(0);
+    expect(problemLines(server)).toHaveLength(1);
     expect(await server.stop()).toBe(0);
+    await expectWell(dir);
+  });
+
+  test('moved away while it runs, and back: stored again', async () => {
+    const dir = newFolder();
+    const server = await KvServer.start({ model, dir, flags: DISK_ONLY });
+    renameSync(dir, `${dir}-moved`);
+    await vi.waitFor(async () => expect((await server.stats()).diskProblem).not.toBe(''), 10_000);
+    renameSync(`${dir}-moved`, dir);
+    await vi.waitFor(async () => expect((await server.stats()).diskProblem).toBe(''), 10_000);
+    await heal(server);
+    expect(await server.stop()).toBe(0);
+    await expectWell(dir);
+  });
+
+  test('whose data is cut off while it runs: computed and stored again', async () => {
+    const dir = newFolder();
+    const server = await KvServer.start({ model, dir, flags: DISK_ONLY });
+    await round(server);
+    await server.settled();
+    truncateSync(join(dir, 'data'), 0);
+    await heal(server);
+    expect(problemLines(server)).toEqual([]);
+    expect((await server.stats()).quarantinedBlocks).toBeGreaterThan(0);
+    expect(await server.stop()).toBe(0);
+  });
+
+  test('whose lock was removed: still of the server that lives', async () => {
+    const dir = newFolder();
+    const owner = await KvServer.start({ model, dir, flags: DISK_ONLY });
+    rmSync(join(dir, 'lock'));
+    const { exit, errors } = await refusalOf(dir);
+    expect(exit).toBe(69);
+    expect(errors).toContain(dir);
+    await owner.stop('SIGKILL');
     await expectWell(dir);
   });
 });
@@ -346,6 +400,24 @@ describe.skipIf(!mayMount)('a file system of its own (skipped where mount is not
       await heal(server);
       expect(await server.stop()).toBe(0);
       console.log(JSON.stringify({ disk: 'full', recoveryMs, hitsWhileFull: whileFull.hits, wrong: 0 }));
+    });
+  });
+
+  test.each([
+    ['most of it', 700],
+    ['all that the cache leaves alone', 60],
+  ])('that others filled, %s, before a restart that names no quota: everything hits', async (_, leftMiB) => {
+    await onTmpfs('3g', async (mount) => {
+      const dir = join(mount, 'kv');
+      const flags = ['--kv-memory', '0'];
+      let server = await KvServer.start({ model, dir, flags });
+      await heal(server);
+      await server.stop('SIGKILL');
+      const taken = statSync(join(dir, 'data')).blocks * 512;
+      execFileSync('fallocate', ['-l', `${3 * 1024 - leftMiB - Math.ceil(taken / 2 ** 20)}MiB`, join(mount, 'others')]);
+      server = await KvServer.start({ model, dir, flags });
+      expect(await round(server)).toMatchObject({ hits: HITS, wrong: 0 });
+      expect(await server.stop()).toBe(0);
     });
   });
 

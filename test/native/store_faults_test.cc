@@ -256,6 +256,24 @@ TEST(store_a_device_that_cannot_read_costs_a_read_and_not_the_record) {
   EXPECT(read_all(t, all).ok == 5);
 }
 
+TEST(store_records_that_were_cut_off_are_forgotten_and_not_taken_for_a_device_that_fails) {
+  TestStore t;
+  EXPECT(t.open().ok());
+  const auto all = store_some(t, 1, 5);
+  const uint64_t end = page_of(t, all[2]) + 1;  // its header stays
+  {
+    std::lock_guard lock(t.disk->mutex);
+    t.disk->files["data"].pages.resize(end);
+  }
+  for (const Stored& s : all) {
+    const bool is_cut = page_of_or(t, s, end) >= end - 1;
+    EXPECT(t.read(s.id, s.n, s.bytes) == (is_cut ? StoreStatus::kCorrupt : StoreStatus::kOk));
+    EXPECT(t.read(s.id, s.n, s.bytes) == (is_cut ? StoreStatus::kNotFound : StoreStatus::kOk));
+  }
+  const auto fresh = store_some(t, 11, 3);
+  EXPECT(read_all(t, fresh).ok == 3);
+}
+
 TEST(store_after_a_failed_write_or_sync_says_what_is_lost_and_goes_on) {
   for (const bool sync_fails : {false, true}) {
     TestStore t;
@@ -422,6 +440,12 @@ TEST(store_directory_belongs_to_one_process_and_others_are_refused_by_name) {
     EXPECT(second.error().message.find(std::to_string(getpid())) != std::string::npos);
     EXPECT(second.error().message.find(t.options.directory) != std::string::npos);
   }
+  // A lock file that looks left over is what operators remove first.
+  EXPECT(unlink((t.options.directory + "/lock").c_str()) == 0);
+  const auto third =
+      Store::open(t.options, std::make_unique<SimIo>(std::make_shared<SimDisk>(), 1), [](StoreEvent&&) {});
+  EXPECT(!third.ok() && third.error().code == Code::kBusy);
+  EXPECT(third.ok() || third.error().message.find(t.options.directory) != std::string::npos);
   struct stat st;
   EXPECT(stat((t.options.directory + "/secret").c_str(), &st) == 0 && (st.st_mode & 0777) == 0600 && st.st_size == 32);
   const Hash secret = t.store->secret();

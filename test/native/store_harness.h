@@ -330,7 +330,8 @@ inline void fault_once(TestStore& t, IoOp op, const std::string& file, SimFault 
   });
 }
 
-inline uint64_t page_of(TestStore& t, const Stored& s) {
+// `missing` where no page of the disk is that record's header.
+inline uint64_t page_of_or(TestStore& t, const Stored& s, uint64_t missing) {
   // The header page of a record carries its id at a fixed place.
   std::lock_guard lock(t.disk->mutex);
   const auto& pages = t.disk->files["data"].pages;
@@ -338,6 +339,12 @@ inline uint64_t page_of(TestStore& t, const Stored& s) {
     if (pages[p] && !memcmp(pages[p]->data(), "nanduKVE", 8) &&
         !memcmp(pages[p]->data() + offsetof(RecordHeader, id), &s.id, 8))
       return p;
+  return missing;
+}
+
+inline uint64_t page_of(TestStore& t, const Stored& s) {
+  const uint64_t page = page_of_or(t, s, UINT64_MAX);
+  if (page != UINT64_MAX) return page;
   fail(__FILE__, __LINE__, "no header of record " + std::to_string(s.id));
   return 0;
 }

@@ -88,3 +88,26 @@ describe('the sentence', () => {
     expect([health.problem(0), health.canWrite]).toEqual(['', true]);
   });
 });
+
+test('one condition is told once, however its sentence changes', () => {
+  const health = opened();
+  const first = health.condition;
+  expect(first).not.toBe('');
+  expect(health.problem(1000)).not.toBe(health.problem(3000));
+  health.mayUse(5_000);
+  health.failed('too-slow', '', 5_100);
+  expect(health.condition).toBe(first);
+  health.writes('no-space', 'one detail');
+  const second = health.condition;
+  health.writes('no-space', 'another');
+  expect([second === first, health.condition]).toEqual([false, second]);
+  health.mayUse(60_000);
+  health.succeeded();
+  health.writes('ok', '');
+  expect(health.condition).toBe('');
+  health.directoryIs(false);
+  expect([health.canWrite, health.allows(70_000)]).toEqual([false, true]);
+  expect(health.problem(70_000)).toMatch(/removed or replaced/);
+  health.directoryIs(true);
+  expect([health.canWrite, health.problem(70_000)]).toEqual([true, '']);
+});

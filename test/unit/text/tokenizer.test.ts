@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Detokenizer } from '../../../src/text/detokenizer.js';
 import { PieceScanner } from '../../../src/text/pretokenizer.js';
 import { Tokenizer } from '../../../src/text/tokenizer.js';
 import { SpecialToken, TokenType, V4_SPECIAL_TOKENS, VocabularyError } from '../../../src/text/vocabulary.js';
@@ -204,8 +205,12 @@ describe('limits', () => {
     );
   });
 
-  test('tokenBytes refuses what is no id', () => {
+  test('tokenBytes refuses what is no id, and ids beyond the last token have no text', () => {
     for (const id of [-1, 1.5, Number.NaN]) expect(() => tokenizer.tokenBytes(id)).toThrow(RangeError);
+    const beyond = [tokenizer.numTokens, tokenizer.numTokens + 100];
+    for (const id of beyond) expect(tokenizer.tokenBytes(id)).toHaveLength(0);
+    expect(tokenizer.decode(beyond, { showSpecial: true }).text).toBe('');
+    expect(new Detokenizer(tokenizer).push(tokenizer.numTokens)).toBe('');
   });
 });
 
