@@ -8,11 +8,8 @@
 //                           [--kv-type f32|f16] [--keep DIR]
 // --keep: what was computed stays in DIR, and the next run with it begins with the rounds.
 //
-// llama-server keeps a prefix in three ways, all measured:
-// window   as it comes: the file has the last window only, and after a restore `deepseek4` starts over (this build looks for a
-//          checkpoint, which slot files do not have). What it would keep is asked of the server, the computing is not awaited.
-// full     with --swa-full while saving and restoring: a bigger file, and only the new tokens are computed.
-// mixed    the window's small file, restored by a server with --swa-full: nowhere documented, and the fastest it can do.
+// The new tokens follow exactly what llama-server has saved: then it computes them alone. With one other token at the end of the
+// prefix it keeps nothing of a `deepseek4` slot; what each keeps is asked last, and the computing is not awaited.
 import { execFileSync, spawn } from 'node:child_process';
 import {
   existsSync,
@@ -24,6 +21,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -127,106 +125,100 @@ const freePort = () =>
     });
   });
 
-async function startLlama(full) {
+async function startLlama() {
   const port = await freePort();
-  const process = spawn(
+  const child = spawn(
     flags.llama,
     [
       ...['--model', flags.model, '--host', '127.0.0.1', '--port', String(port), '--no-ui', '--offline'],
       ...['--ctx-size', String(prefix + 512), '--parallel', '1', '--cache-ram', '0', '--slot-save-path', slotsDir],
       ...['--threads', flags.threads, '--threads-batch', flags.threads, '--no-repack', '--flash-attn', 'off'],
-      ...['--cache-type-k', flags['kv-type'], '--cache-type-v', flags['kv-type'], ...(full ? ['--swa-full'] : [])],
+      ...['--cache-type-k', flags['kv-type'], '--cache-type-v', flags['kv-type']],
     ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill); // nothing stays behind when this bench fails
   const said = [];
-  createInterface({ input: process.stderr }).on('line', (line) => said.push(line) > 20 && said.shift());
+  createInterface({ input: child.stderr }).on('line', (line) => said.push(line) > 20 && said.shift());
   let code;
   const gone = new Promise((resolve) =>
-    process.once('exit', (status) => {
+    child.once('exit', (status) => {
+      process.off('exit', kill);
       code = status ?? -1;
       resolve();
     }),
   );
-  const url = `http://127.0.0.1:${port}`;
-  const post = (path, body, signal) =>
-    fetch(url + path, {
-      method: 'POST',
-      body: JSON.stringify(body),
-      headers: { 'content-type': 'application/json' },
-      signal,
+  // Not fetch: it gives up after five minutes without an answer, and a prefix may take longer.
+  const send = (method, path, body) =>
+    new Promise((resolve, reject) => {
+      const headers = { 'content-type': 'application/json' };
+      const sent = request({ host: '127.0.0.1', port, method, path, headers, agent: false }, resolve);
+      sent.once('error', reject).end(body && JSON.stringify(body));
     });
   async function ask(path, body) {
-    const response = await post(path, body);
-    const answer = await response.json();
-    if (!response.ok) throw new Error(`llama-server: ${path}: ${JSON.stringify(answer)}`);
-    return answer;
+    const response = await send('POST', path, body);
+    const answer = (await response.toArray()).join('');
+    if (response.statusCode !== 200) throw new Error(`llama-server: ${path}: ${answer}`);
+    return JSON.parse(answer);
   }
+  const isHealthy = () =>
+    send('GET', '/health').then(
+      (response) => response.resume().statusCode === 200,
+      () => false,
+    );
   const completion = (ids, more = {}) => ({
     ...{ prompt: ids, id_slot: 0, n_predict: 1, temperature: 0, ignore_eos: true, cache_prompt: true, ...more },
   });
-  while (
-    !(await fetch(`${url}/health`).then(
-      ({ ok }) => ok,
-      () => false,
-    ))
-  ) {
+  while (!(await isHealthy())) {
     if (code !== undefined) throw new Error(`llama-server: exit ${code}\n${said.join('\n')}`);
     await sleep(100);
   }
   return {
-    pid: process.pid,
+    pid: child.pid,
     complete: (ids) => ask('/completion', completion(ids)),
     slot: (action, filename) => ask(`/slots/0?action=${action}`, { filename }),
     /** How many tokens of the prompt it keeps; the rest is not awaited. */
     async kept(ids) {
-      const controller = new AbortController();
-      const { body } = await post(
-        '/completion',
-        completion(ids, { stream: true, return_progress: true }),
-        controller.signal,
-      );
+      const answer = await send('POST', '/completion', completion(ids, { stream: true, return_progress: true }));
       let text = '';
-      for await (const piece of body) {
-        text += Buffer.from(piece).toString();
+      for await (const piece of answer) {
+        text += piece;
         const found = /"prompt_progress":(\{[^}]*\})/.exec(text);
-        if (!found) continue;
-        const { cache } = JSON.parse(found[1]);
-        controller.abort();
-        return cache;
+        if (found) return JSON.parse(found[1]).cache; // and leaving the loop hangs up
       }
       throw new Error('llama-server: no progress came');
     },
     async stop() {
-      process.kill('SIGTERM');
-      await Promise.race([gone, sleep(10_000).then(() => process.kill('SIGKILL'))]);
+      child.kill('SIGTERM');
+      await Promise.race([gone, sleep(10_000).then(() => child.kill('SIGKILL'))]);
       await gone;
     },
   };
 }
 
-const slotFile = (full) => (full ? 'full.slot' : 'window.slot');
+const SLOT = 'prefix.slot';
 
-/** Seconds of computing and of saving, once for each kind of file. */
-async function makeLlama(full) {
-  const facts = join(slotsDir, `${slotFile(full)}.json`);
+/** What computing and saving took, once. */
+async function makeLlama() {
+  const facts = join(slotsDir, 'made.json');
   if (existsSync(facts)) return JSON.parse(readFileSync(facts, 'utf8'));
-  const server = await startLlama(full);
+  const server = await startLlama();
   const { ms } = await timed(() => server.complete([...common]));
-  const { n_saved, n_written, timings } = await server.slot('save', slotFile(full));
+  const { n_saved, n_written, timings } = await server.slot('save', SLOT);
   await server.stop();
   if (n_saved !== prefix) throw new Error(`llama-server saved ${n_saved} of ${prefix} tokens`);
-  const made = { compute_seconds: rounded(ms / 1e3), save_ms: timings.save_ms, slot_bytes: n_written };
+  const made = { seconds: rounded(ms / 1e3), save_ms: timings.save_ms, slot_bytes: n_written };
   writeFileSync(facts, JSON.stringify(made));
   return made;
 }
 
-async function roundOfLlama(seed, { file, full }) {
-  const server = await startLlama(full);
+async function roundOfLlama(seed) {
+  const server = await startLlama();
   await server.complete(unrelated);
   chill(slotsDir);
   const { result, others } = await watched([server.pid], async () => ({
-    restore: await timed(() => server.slot('restore', file)),
+    restore: await timed(() => server.slot('restore', SLOT)),
     completion: await timed(() => server.complete(withTail(seed))),
   }));
   await server.stop();
@@ -237,31 +229,32 @@ async function roundOfLlama(seed, { file, full }) {
   };
 }
 
-/** The restore of llama-server as it comes, and what it keeps of it. */
-async function roundOfWindow(seed) {
-  const server = await startLlama(false);
-  await server.complete(unrelated);
-  chill(slotsDir);
-  const { result: restore, others } = await watched([server.pid], () =>
-    timed(() => server.slot('restore', slotFile(false))),
+/** Tokens that each keeps of the prefix when its last one is another. */
+async function keptWhenLastDiffers() {
+  const ids = withTail(99);
+  ids[prefix - 1] = (ids[prefix - 1] + 1) % vocab;
+  const llama = await startLlama();
+  await llama.slot('restore', SLOT);
+  const keptByLlama = await llama.kept(ids);
+  await llama.stop();
+  const { server } = await startNandu();
+  const cache = await server.client('CacheService');
+  const { plan } = await new Promise((resolve, reject) =>
+    cache.ProbePrefix({ prompt: { token_ids: { ids } } }, (error, response) =>
+      error ? reject(error) : resolve(response),
+    ),
   );
-  const kept = await server.kept(withTail(seed));
   await server.stop();
-  return { restoreMs: restore.ms, bytes: restore.result.n_read, kept, others };
+  return { nandu: plan.hit_disk_tokens ?? 0, llama: keptByLlama };
 }
 
 // ---- the comparison
 
 warm(flags.model);
 const nanduSeconds = await makeNandu();
-const made = { window: await makeLlama(false), full: await makeLlama(true) };
+const llamaMade = await makeLlama();
 warm(flags.model);
-const sides = {
-  nandu: (seed) => roundOfNandu(seed),
-  full: (seed) => roundOfLlama(seed, { file: slotFile(true), full: true }),
-  mixed: (seed) => roundOfLlama(seed, { file: slotFile(false), full: true }),
-  window: (seed) => roundOfWindow(seed),
-};
+const sides = { nandu: roundOfNandu, llama: roundOfLlama };
 const rounds = [];
 for (let index = 0; index < Number(flags.rounds); index++) {
   const names = Object.keys(sides);
@@ -270,11 +263,11 @@ for (let index = 0; index < Number(flags.rounds); index++) {
   for (const name of names) round[name] = await sides[name](100 + index);
   rounds.push(round);
 }
+const kept = await keptWhenLastDiffers();
 const of = (side, key) => rounded(median(rounds.map((round) => round[side][key])));
-const ratio = (key, side, otherKey = key) => median(rounds.map((round) => round.nandu[key] / round[side][otherKey]));
-const llama = (side) => ({
-  first_token_ms: of(side, 'firstTokenMs'),
-  ...{ restore_ms: of(side, 'restoreMs'), completion_ms: of(side, 'completionMs') },
+const ratio = (ours, theirs = ours) => median(rounds.map(({ nandu, llama }) => nandu[ours] / llama[theirs]));
+const figures = (side) => ({
+  ...{ first_token_ms: of(side, 'firstTokenMs'), restore_ms: of(side, 'restoreMs') },
   ...{ read_bytes: of(side, 'bytes'), computed_tokens: of(side, 'computed') },
 });
 console.log(
@@ -284,27 +277,14 @@ console.log(
       ...machine(),
       ...{ prefix, tail, rounds: rounds.length, threads: Number(flags.threads), llama_kv_type: flags['kv-type'] },
       others_at_most: disturbance(rounds.flatMap(Object.values)),
-      nandu: {
-        ...{ first_token_ms: of('nandu', 'firstTokenMs'), restore_ms: of('nandu', 'restoreMs') },
-        ...{ read_bytes: of('nandu', 'bytes'), computed_tokens: of('nandu', 'computed') },
-      },
-      llama_full: llama('full'),
-      llama_mixed: llama('mixed'),
-      llama_window: {
-        ...{
-          restore_ms: of('window', 'restoreMs'),
-          read_bytes: of('window', 'bytes'),
-          kept_tokens: of('window', 'kept'),
-        },
-        starts_over: of('window', 'kept') === 0,
-      },
-      // How long each took for the prefix: nandu's is that of this run (milliseconds when --keep had it), llama's of the first.
-      prefix_seconds: { nandu: rounded(nanduSeconds), llama: made },
-      first_token_ratio: gate(ratio('firstTokenMs', 'full'), { atMost: 1 }),
-      first_token_ratio_mixed: gate(ratio('firstTokenMs', 'mixed'), { atMost: 1 }),
-      restore_ratio: rounded(ratio('restoreMs', 'full')),
-      restore_ratio_mixed: rounded(ratio('restoreMs', 'mixed')),
-      restore_ratio_window: rounded(ratio('restoreMs', 'window')),
+      nandu: figures('nandu'),
+      llama: { ...figures('llama'), completion_ms: of('llama', 'completionMs') },
+      // What the prefix took: nandu's seconds are of this run (few when --keep had it), llama's of the run that made the file.
+      made: { nandu: { seconds: rounded(nanduSeconds) }, llama: llamaMade },
+      first_token_ratio: gate(ratio('firstTokenMs'), { atMost: 1 }),
+      first_token_against_restore_alone: rounded(ratio('firstTokenMs', 'restoreMs')),
+      restore_ratio: rounded(ratio('restoreMs')),
+      kept_when_last_token_differs: kept,
     },
     null,
     2,
