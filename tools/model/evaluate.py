@@ -32,7 +32,7 @@ SERVICE = 'nandu.v1.GenerationService'
 MAX_TOKENS = 160
 CACHED = 12  # texts of 2,000 tokens that are asked for again
 SAMPLED = {'offensive'}
-DETAIL = ('headword', 'value', 'parsed', 'name', 'arguments', 'verdict', 'refused', 'closed')
+DETAIL = ('headword', 'value', 'parsed', 'name', 'arguments', 'verdict', 'refused', 'closed', 'echo_at_most')
 
 
 def to_json(value) -> str:

@@ -61,7 +61,8 @@ def main() -> int:
         right = ask(run / 'mini.gguf')
     start, before, after, end = lines[0]['loss'], first[-1]['loss'], lines[len(first)]['loss'], lines[-1]['loss']
     shares = ', '.join(f'{kind} {100 * share:.0f} % of {WORDS} verbatim' for kind, share in right.items())
-    print(f'mini-training: loss {start:.2f} -> {end:.2f}, {shares}; trained {trained:.0f} s, all {time.monotonic() - began:.0f} s')
+    seconds = time.monotonic() - began
+    print(f'mini-training: loss {start:.2f} -> {end:.2f}, {shares}; trained {trained:.0f} s, all {seconds:.0f} s')
     wrong = []
     if start <= START:
         wrong.append(f'the first loss, {start:.2f}, is not that of an untrained net')
@@ -69,7 +70,8 @@ def main() -> int:
         wrong.append(f'the last loss, {end:.2f}, is not below {LEARNT}')
     if after > before + 0.5:
         wrong.append(f'going on from the checkpoint lost what was learnt: {before:.2f} before, {after:.2f} after')
-    wrong += [f'{kind}: {right[kind]:.2f} right, at least {least} wanted' for kind, least in VERBATIM.items() if right[kind] < least]
+    wrong += [f'{kind}: {right[kind]:.2f} right, at least {least} wanted'
+              for kind, least in VERBATIM.items() if right[kind] < least]
     for reason in wrong:
         print(f'mini-training: FAILED: {reason}')
     return 1 if wrong else 0

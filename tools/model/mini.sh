@@ -4,8 +4,8 @@
 #
 #   tools/model/mini.sh [OPTION...]       options go to train.py, so `--muon-rate 0 --adam-rate 0` must fail
 #
-# PyPI's torch for x86-64 brings gigabytes of CUDA. Debian's is a plain CPU build: apt-get fetches it with all it needs (some 170 MB),
-# and the packages are unpacked into ~/.cache/nandu (1 GB), not installed. So nothing of the system changes, nothing but
+# PyPI's torch for x86-64 brings gigabytes of CUDA. Debian's is a plain CPU build: apt-get fetches it with all it needs (some
+# 170 MB), and the packages are unpacked into ~/.cache/nandu (1 GB), not installed. So nothing of the system changes, nothing but
 # `apt-get update` needs root, and it takes a fraction of the time. A second run fetches nothing. NANDU_MODEL_VENV names a
 # virtual environment with requirements.txt to be used in place of all that. Where Debian's torch cannot be had, this says so
 # and ends with 0.
