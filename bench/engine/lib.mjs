@@ -83,6 +83,11 @@ export function cpuByPart(pid) {
   return parts;
 }
 
+/** A google.protobuf.Duration; 0 without one. */
+export function spanMs({ seconds = 0, nanos = 0 } = {}) {
+  return Number(seconds) * 1e3 + nanos / 1e6;
+}
+
 /** CPU seconds of the whole machine's busy time, of idle time, and of these processes. */
 function cpuSeconds(pids) {
   const [user, nice, system, idle, iowait, irq, softirq, steal] = readFileSync('/proc/stat', 'utf8')

@@ -9,6 +9,13 @@ const require = createRequire(join(root, 'package.json'));
 export const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 
+/** One unary call. */
+export function call(client, method, request) {
+  return new Promise((resolve, reject) =>
+    client[method](request, (error, response) => (error ? reject(error) : resolve(response))),
+  );
+}
+
 export class Server {
   /** `listening` resolves to the port, `serving` when the model answers. `more`: further flags; by themselves nothing is kept, and the user's own cache is left alone. */
   constructor(model, threads, more = ['--kv-dir', 'none', '--kv-memory', '0']) {
@@ -39,6 +46,15 @@ export class Server {
     this.listening = logged('listening').then(({ port }) => port);
     this.serving = logged('serving');
     for (const promise of [this.listening, this.serving]) promise.catch(() => {});
+  }
+
+  /** Serving, with the cache's disk in use. */
+  static async withDisk(model, threads, dir, more = []) {
+    const server = new Server(model, threads, ['--kv-dir', dir, ...more]);
+    const attached = server.logged('the prompt cache uses its disk');
+    await server.serving;
+    await attached;
+    return server;
   }
 
   /** A client of GenerationService, or of another service of the package. */

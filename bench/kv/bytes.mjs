@@ -10,12 +10,12 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { gate, machine, nandu, options, prompt, rounded, sleep } from '../engine/lib.mjs';
-import { Server } from '../engine/server.mjs';
+import { call, Server } from '../engine/server.mjs';
 
 const PAGE = 4096;
 const VOCAB = 512;
 const flags = options(import.meta.url, {
-  ...{ model: '/tmp/m/medium.gguf', prefix: 65536, dir: '/tmp/nandu-bench-bytes', threads: 2 },
+  ...{ prefix: 65536, dir: '/tmp/nandu-bench-bytes' },
 });
 const prefix = Number(flags.prefix);
 const cli = (...args) =>
@@ -50,18 +50,11 @@ if (layoutOfModel !== layoutOfStandIn)
   throw new Error(`the stand-in keeps other rows than the model:\n${layoutOfModel}\n${layoutOfStandIn}`);
 const { bytes_per_token, point_bytes, disk } = JSON.parse(layoutOfModel);
 
-const server = new Server(standIn, flags.threads, ['--kv-dir', kvDir]);
-const attached = server.logged('the prompt cache uses its disk');
-await server.serving;
-await attached;
+const server = await Server.withDisk(standIn, flags.threads, kvDir);
 const sentToDisk = () =>
   Number(/^write_bytes: (\d+)$/m.exec(readFileSync(`/proc/${server.process.pid}/io`, 'utf8'))[1]);
 const before = sentToDisk();
 const [client, admin] = [await server.client(), await server.client('AdminService')];
-const call = (stub, method, request) =>
-  new Promise((resolve, reject) =>
-    stub[method](request, (error, response) => (error ? reject(error) : resolve(response))),
-  );
 // One token more than the prefix: a point stands in front of a prompt's last token, so the whole prefix is kept.
 const { usage } = await call(client, 'Generate', {
   token_ids: { ids: [...prompt(prefix + 1, 1, VOCAB)] },

@@ -9,46 +9,37 @@
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { gate, machine, median, nandu, options, prompt, rounded, warm } from '../engine/lib.mjs';
-import { Server } from '../engine/server.mjs';
+import { gate, machine, median, nandu, options, prompt, rounded, spanMs, warm } from '../engine/lib.mjs';
+import { call, Server } from '../engine/server.mjs';
 
 const flags = options(import.meta.url, {
-  ...{ model: '/tmp/m/medium.gguf', prefix: 8192, tail: 16, hits: 9 },
-  ...{ dir: '/tmp/nandu-bench-kv', threads: 2, vocab: 32000 },
+  ...{ prefix: 8192, tail: 16, hits: 9, dir: '/tmp/nandu-bench-kv', vocab: 32000 },
 });
 const [prefix, tail, hits] = [flags.prefix, flags.tail, flags.hits].map(Number);
 const common = prompt(prefix, 1, Number(flags.vocab));
 
 async function start() {
-  const server = new Server(flags.model, flags.threads, ['--kv-dir', flags.dir, '--kv-memory', '0']);
-  const attached = server.logged('the prompt cache uses its disk');
-  await server.serving;
-  await attached;
+  const server = await Server.withDisk(flags.model, flags.threads, flags.dir, ['--kv-memory', '0']);
   return { server, client: await server.client(), admin: await server.client('AdminService') };
 }
 
 function ask(client, ids, mode = 'CACHE_MODE_READ_WRITE') {
-  return new Promise((resolve, reject) => {
-    const request = {
-      token_ids: { ids: [...ids] },
-      sampling: { temperature: 0 },
-      stop: { max_tokens: 1, ignore_eos: true },
-      cache: { mode },
-      output: { timings: true },
-    };
-    client.Generate(request, (error, response) => (error ? reject(error) : resolve(response)));
+  return call(client, 'Generate', {
+    token_ids: { ids: [...ids] },
+    sampling: { temperature: 0 },
+    stop: { max_tokens: 1, ignore_eos: true },
+    cache: { mode },
+    output: { timings: true },
   });
 }
-
-const ms = ({ seconds = 0, nanos = 0 } = {}) => Number(seconds) * 1e3 + nanos / 1e6;
 
 async function measured({ server, client }, ids, mode) {
   const cpu = server.cpu().all;
   const { usage, timings } = await ask(client, ids, mode);
   return {
     cpuMs: (server.cpu().all - cpu) * 1e3,
-    firstTokenMs: ms(timings.time_to_first_token),
-    restoreMs: ms(timings.restore),
+    firstTokenMs: spanMs(timings.time_to_first_token),
+    restoreMs: spanMs(timings.restore),
     hit: usage.prompt_cache_hit_tokens ?? 0,
     disk: usage.hit_disk_tokens ?? 0,
     readBytes: timings.kv_bytes_read ?? 0,
@@ -56,8 +47,6 @@ async function measured({ server, client }, ids, mode) {
 }
 
 const withTail = (seed, length) => new Uint32Array([...common, ...prompt(length, 1000 + seed, Number(flags.vocab))]);
-const stats = (admin) =>
-  new Promise((resolve, reject) => admin.GetCacheStats({}, (e, r) => (e ? reject(e) : resolve(r))));
 
 rmSync(flags.dir, { recursive: true, force: true });
 warm(flags.model);
@@ -65,7 +54,7 @@ let running = await start();
 await ask(running.client, prompt(256, 77, Number(flags.vocab)), 'CACHE_MODE_BYPASS');
 const cold = await measured(running, withTail(0, tail));
 await sleep(1500);
-const { tiers } = await stats(running.admin);
+const { tiers } = await call(running.admin, 'GetCacheStats', {});
 const written = tiers.find(({ tier }) => tier === 'CACHE_TIER_DISK' || tier === 3);
 await running.server.stop();
 const records = JSON.parse(

@@ -26,12 +26,24 @@ import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { disturbance, gate, machine, median, options, prompt, rounded, sleep, warm, watched } from '../engine/lib.mjs';
-import { Server } from '../engine/server.mjs';
+import {
+  disturbance,
+  gate,
+  machine,
+  median,
+  options,
+  prompt,
+  rounded,
+  sleep,
+  spanMs,
+  warm,
+  watched,
+} from '../engine/lib.mjs';
+import { call, Server } from '../engine/server.mjs';
 
 const flags = options(import.meta.url, {
-  ...{ model: '/tmp/m/medium.gguf', llama: join(homedir(), '.cache/nandu/llama/build/bin/llama-server') },
-  ...{ prefix: 8192, tail: 16, rounds: 5, threads: 2, vocab: 32000, 'kv-type': 'f32', keep: '' },
+  ...{ prefix: 8192, tail: 16, rounds: 5, vocab: 32000, 'kv-type': 'f32', keep: '' },
+  llama: join(homedir(), '.cache/nandu/llama/build/bin/llama-server'),
 });
 if (!existsSync(flags.llama)) {
   console.error(`${flags.llama} is not there; build it: bench/kv/llama-server.sh [DIR], and give --llama`);
@@ -67,28 +79,19 @@ async function timed(work) {
 // ---- nandu
 
 async function startNandu() {
-  const server = new Server(flags.model, flags.threads, ['--kv-dir', kvDir, '--kv-memory', '0']);
-  const attached = server.logged('the prompt cache uses its disk');
-  await server.serving;
-  await attached;
+  const server = await Server.withDisk(flags.model, flags.threads, kvDir, ['--kv-memory', '0']);
   const client = await server.client();
-  const ask = (ids, mode) => {
-    const request = {
+  const ask = (ids, mode) =>
+    call(client, 'Generate', {
       token_ids: { ids },
       sampling: { temperature: 0 },
       stop: { max_tokens: 1, ignore_eos: true },
       cache: { mode },
       output: { timings: true },
-    };
-    return new Promise((resolve, reject) =>
-      client.Generate(request, (error, response) => (error ? reject(error) : resolve(response))),
-    );
-  };
+    });
   await ask(unrelated, 'CACHE_MODE_BYPASS');
   return { server, ask };
 }
-
-const spanMs = ({ seconds = 0, nanos = 0 } = {}) => Number(seconds) * 1e3 + nanos / 1e6;
 
 /** Seconds that it took; hardly any when the directory has the prefix already. */
 async function makeNandu() {
@@ -239,11 +242,7 @@ async function keptWhenLastDiffers() {
   await llama.stop();
   const { server } = await startNandu();
   const cache = await server.client('CacheService');
-  const { plan } = await new Promise((resolve, reject) =>
-    cache.ProbePrefix({ prompt: { token_ids: { ids } } }, (error, response) =>
-      error ? reject(error) : resolve(response),
-    ),
-  );
+  const { plan } = await call(cache, 'ProbePrefix', { prompt: { token_ids: { ids } } });
   await server.stop();
   return { nandu: plan.hit_disk_tokens ?? 0, llama: keptByLlama };
 }

@@ -3,35 +3,27 @@
 // median of the rounds' ratios.
 //   node bench/kv/writes.mjs --model /tmp/m/medium.gguf [--tokens 384] [--rounds 5] [--dir DIR] [--threads 2]
 import { rmSync } from 'node:fs';
-import { gate, machine, median, options, prompt, rounded, warm } from '../engine/lib.mjs';
-import { Server } from '../engine/server.mjs';
+import { gate, machine, median, options, prompt, rounded, spanMs, warm } from '../engine/lib.mjs';
+import { call, Server } from '../engine/server.mjs';
 
 const flags = options(import.meta.url, {
-  ...{ model: '/tmp/m/medium.gguf', tokens: 384, rounds: 5, dir: '/tmp/nandu-bench-writes', threads: 2, vocab: 32000 },
+  ...{ tokens: 384, rounds: 5, dir: '/tmp/nandu-bench-writes', vocab: 32000 },
 });
 rmSync(flags.dir, { recursive: true, force: true });
 warm(flags.model);
-const server = new Server(flags.model, flags.threads, ['--kv-dir', flags.dir, '--kv-points', 'full']);
-const attached = server.logged('the prompt cache uses its disk');
-await server.serving;
-await attached;
+const server = await Server.withDisk(flags.model, flags.threads, flags.dir, ['--kv-points', 'full']);
 const client = await server.client();
 const admin = await server.client('AdminService');
 
-function decode(seed, mode) {
-  const request = {
+async function decode(seed, mode) {
+  const { usage, timings } = await call(client, 'Generate', {
     token_ids: { ids: [...prompt(130, seed, Number(flags.vocab))] },
     sampling: { temperature: 0 },
     stop: { max_tokens: Number(flags.tokens), ignore_eos: true },
     cache: { mode },
     output: { timings: true },
-  };
-  return new Promise((resolve, reject) => {
-    client.Generate(request, (error, { usage, timings } = {}) => {
-      if (error) reject(error);
-      else resolve((usage.completion_tokens - 1) / (Number(timings.decode.seconds) + timings.decode.nanos / 1e9));
-    });
   });
+  return (usage.completion_tokens - 1) / (spanMs(timings.decode) / 1e3);
 }
 
 await decode(1, 'CACHE_MODE_BYPASS');
@@ -43,9 +35,7 @@ for (let round = 0; round < Number(flags.rounds); round++) {
   for (const mode of modes) speed[mode] = await decode(100 + round, mode);
   rounds.push({ writing: speed.CACHE_MODE_READ_WRITE, alone: speed.CACHE_MODE_BYPASS });
 }
-const { tiers } = await new Promise((resolve, reject) =>
-  admin.GetCacheStats({}, (error, response) => (error ? reject(error) : resolve(response))),
-);
+const { tiers } = await call(admin, 'GetCacheStats', {});
 await server.stop();
 console.log(
   JSON.stringify(

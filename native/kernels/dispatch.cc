@@ -45,21 +45,21 @@ bool cpu_has_amx() {
 }
 #endif
 
-KernelSet with_attention(const KernelSet& base, const KernelSet& part) {
+KernelSet with_tiles(const KernelSet& base, const KernelSet& tiles) {
   KernelSet set = base;
-  set.name = part.name;
-  set.runs_here = part.runs_here;
-  set.matmul = part.matmul;
-  set.attn_query_bytes = part.attn_query_bytes;
-  set.attn_block_bytes = part.attn_block_bytes;
-  set.attn_pack_query = part.attn_pack_query;
-  set.attn_pack_block = part.attn_pack_block;
-  set.attn_block = part.attn_block;
+  set.name = tiles.name;
+  set.runs_here = tiles.runs_here;
+  set.matmul = tiles.matmul;
+  set.attn_query_bytes = tiles.attn_query_bytes;
+  set.attn_block_bytes = tiles.attn_block_bytes;
+  set.attn_pack_query = tiles.attn_pack_query;
+  set.attn_pack_block = tiles.attn_pack_block;
+  set.attn_block = tiles.attn_block;
   return set;
 }
 
 #if defined(__x86_64__)
-static const KernelSet amx_set = with_attention(kernels_avx512, kernels_amx);
+static const KernelSet amx_set = with_tiles(kernels_avx512, kernels_amx);
 #endif
 
 // Best first. A new target adds a folder, a line here and a line in the build.

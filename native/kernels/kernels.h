@@ -159,9 +159,9 @@ struct KernelSet {
 
 // Best first; "scalar" last: always there, and the specification.
 const KernelSet* const* kernel_sets(size_t* count);
-// `base` with the functions that `part`, which lacks the others, has: attention in reference mode, products, its name,
+// `base` with the functions that `tiles`, which lacks the others, has: attention in reference mode, products, its name,
 // where it runs.
-KernelSet with_attention(const KernelSet& base, const KernelSet& part);
+KernelSet with_tiles(const KernelSet& base, const KernelSet& tiles);
 // The best set that runs here, capped by `cap` ("" or null: no cap). nullptr: `cap` names no target.
 const KernelSet* choose_kernels(const char* cap);
 // The best set below `set` that runs here; nullptr: there is none.

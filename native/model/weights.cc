@@ -348,11 +348,8 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path, uint32_t cont
 
 Status check_tokenizer_keys(const ModelFile& file, uint64_t vocab) {
   Loader in(file);
-  for (const char* name : {"model", "pre"})
-    if (const std::string key = std::string("tokenizer.ggml.") + name; file.find(key) && !file.get_string(key))
-      in.fail("metadata key %s is not a text", key.c_str());
-  if (file.find("tokenizer.chat_template") && !file.get_string("tokenizer.chat_template"))
-    in.fail("metadata key tokenizer.chat_template is not a text");
+  for (const char* key : {"tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.chat_template"})
+    if (file.find(key) && !file.get_string(key)) in.fail("metadata key %s is not a text", key);
   const std::string_view model = file.get_string("tokenizer.ggml.model").value_or("no_vocab");
   if (in.problem()) return *in.problem();
   // They begin and end sequences, whether or not the file says what they look like.

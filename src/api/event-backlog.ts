@@ -28,8 +28,6 @@ export class EventBacklog {
   #subscription: CacheSubscription | null = null;
   /** The reader has missed changes and does not know yet. */
   #hasFallenBehind = false;
-  /** What comes next stands for all before it. */
-  #expectsSnapshot = false;
   #isClosed = false;
 
   constructor(
@@ -50,17 +48,18 @@ export class EventBacklog {
   }
 
   #subscribe(afterSequence: number): void {
-    this.#expectsSnapshot = afterSequence === 0;
+    // Who asks from the beginning is told all there is within this call.
+    let isFirst = afterSequence === 0;
     const subscription = this.cache.watch(afterSequence, (firstSequence, events, reset) =>
-      this.#onEvents(firstSequence, events, reset),
+      this.#onEvents(firstSequence, events, reset, reset || isFirst),
     );
-    this.#expectsSnapshot = false;
+    isFirst = false;
     // The first events may have come within that call, and been too many.
     if (this.#hasFallenBehind) subscription.close();
     else this.#subscription = subscription;
   }
 
-  #onEvents(sequence: number, events: readonly CacheEvent[], reset: boolean): void {
+  #onEvents(sequence: number, events: readonly CacheEvent[], reset: boolean, isSnapshot: boolean): void {
     if (this.#isClosed || this.#hasFallenBehind) return;
     if (reset) {
       this.#batches = [];
@@ -73,8 +72,6 @@ export class EventBacklog {
       this.#hasFallenBehind = true;
       return;
     }
-    const isSnapshot = reset || this.#expectsSnapshot;
-    this.#expectsSnapshot = false;
     if (events.length > 0) this.#batches.push({ sequence, events, isSnapshot, numSent: 0 });
     this.#send();
   }

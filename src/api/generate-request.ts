@@ -155,9 +155,7 @@ export function parseInput(
     case 'tokenIds': {
       const ids = request.tokenIds?.ids ?? [];
       if (ids.length === 0) errors.invalid('token_ids', 'must hold at least one id');
-      for (const [index, id] of ids.entries()) {
-        if (id >= vocabSize) checkTokenId(`token_ids.ids[${index}]`, id, vocabSize, errors); // a million paths take time
-      }
+      checkTokenIds('token_ids.ids', ids, vocabSize, errors);
       return { t: 'token_ids', ids: Uint32Array.from(ids) };
     }
     default:
@@ -182,8 +180,15 @@ export function checkTextOptions(
   if (options.parseSpecial !== undefined) errors.invalid('text_options.parse_special', 'goes with text input only');
 }
 
-export function checkTokenId(field: string, id: number, vocabSize: number, errors: FieldErrors): void {
-  if (id >= vocabSize) errors.invalid(field, `${id} is outside the vocabulary of ${vocabSize} tokens`);
+/** A path is made for a wrong id only: of a million they take time. */
+export function checkTokenIds(field: string, ids: readonly number[], vocabSize: number, errors: FieldErrors): void {
+  for (const [index, id] of ids.entries()) {
+    if (id >= vocabSize) errors.invalid(`${field}[${index}]`, outside(id, vocabSize));
+  }
+}
+
+function outside(id: number, vocabSize: number): string {
+  return `${id} is outside the vocabulary of ${vocabSize} tokens`;
 }
 
 function parseSampling(
@@ -196,7 +201,7 @@ function parseSampling(
   if (biases.length > LOGIT_BIAS_MAX) errors.invalid('sampling.logit_bias', `holds more than ${LOGIT_BIAS_MAX} tokens`);
   for (const [key, bias] of biases) {
     const field = mapPath('sampling.logit_bias', key);
-    checkTokenId(field, Number(key), vocabSize, errors);
+    if (Number(key) >= vocabSize) errors.invalid(field, outside(Number(key), vocabSize));
     logitBias.set(Number(key), errors.number(field, bias, 0, {}));
   }
   const seed = given.seed;
@@ -240,7 +245,7 @@ function parseStop(
     }
   }
   if (tokenIds.length > STOP_TOKENS_MAX) errors.invalid('stop.token_ids', `holds more than ${STOP_TOKENS_MAX} ids`);
-  for (const [index, id] of tokenIds.entries()) checkTokenId(`stop.token_ids[${index}]`, id, vocabSize, errors);
+  checkTokenIds('stop.token_ids', tokenIds, vocabSize, errors);
   return {
     stop: { maxTokens, minTokens, tokenIds: [...new Set(tokenIds)], ignoreEos: given.ignoreEos ?? false },
     stopSequences: sequences,

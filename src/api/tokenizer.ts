@@ -5,7 +5,7 @@ import type { DetokenizeRequest__Output } from './gen/nandu/v1/DetokenizeRequest
 import type { DetokenizeResponse } from './gen/nandu/v1/DetokenizeResponse.js';
 import type { TokenizeRequest__Output } from './gen/nandu/v1/TokenizeRequest.js';
 import type { TokenizeResponse } from './gen/nandu/v1/TokenizeResponse.js';
-import { checkTextOptions, checkTokenId, parseText } from './generate-request.js';
+import { checkTextOptions, checkTokenIds, parseText } from './generate-request.js';
 import type { ModelSlot } from './model.js';
 import { encodeInput, requireText, type TextInput } from './prompt.js';
 import type { Call } from './rpc.js';
@@ -45,7 +45,7 @@ export class TokenizerHandlers {
       errors.invalid('token_ids', `has ${tokenIds.length} ids, at most ${ANSWER_TOKENS_MAX} are taken`);
       errors.throwIfAny();
     }
-    for (const [index, id] of tokenIds.entries()) checkTokenId(`token_ids[${index}]`, id, model.vocabSize, errors);
+    checkTokenIds('token_ids', tokenIds, model.vocabSize, errors);
     errors.throwIfAny();
     const { text, bytes } = requireText(model).tokenizer.decode(tokenIds, { showSpecial });
     return { text, raw: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) };

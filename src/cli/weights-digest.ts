@@ -46,6 +46,7 @@ export class WeightsFiles {
   #parts: readonly Part[];
   #isReading = false;
   #isClosed = false;
+  #memo: Promise<Record<string, string>> | null = null;
 
   private constructor(parts: readonly Part[]) {
     this.#parts = parts;
@@ -85,17 +86,16 @@ export class WeightsFiles {
 
   /** Whether the digest is known in this directory, so that nothing has to be read. */
   async isRemembered(directory: string): Promise<boolean> {
-    return (await readMemo(join(directory, MEMO_FILE)))[this.#tag] !== undefined;
+    return (await this.#remembered(directory))[this.#tag] !== undefined;
   }
 
   /** 64 hexadecimal digits. `directory`: where results are remembered. Rejects when the files changed while they were read. */
   async digest(directory: string): Promise<string> {
     const tag = this.#tag;
-    const file = join(directory, MEMO_FILE);
-    const memo = await readMemo(file);
+    const memo = await this.#remembered(directory);
     const digest = memo[tag] ?? (await this.#read());
     if (!this.isUnchanged()) throw new Error(`${this.#parts[0]?.path} changed while it was read`);
-    if (memo[tag] === undefined) await writeMemo(file, { ...memo, [tag]: digest });
+    if (memo[tag] === undefined) await writeMemo(join(directory, MEMO_FILE), { ...memo, [tag]: digest });
     return digest;
   }
 
@@ -105,6 +105,12 @@ export class WeightsFiles {
     if (this.#isReading) return;
     for (const { fd } of this.#parts) closeSync(fd);
     this.#parts = [];
+  }
+
+  /** One server has one directory, and reads it once. */
+  #remembered(directory: string): Promise<Record<string, string>> {
+    this.#memo ??= readMemo(join(directory, MEMO_FILE));
+    return this.#memo;
   }
 
   get #tag(): string {

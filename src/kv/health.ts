@@ -44,7 +44,7 @@ export class DiskHealth {
   #openMs = FIRST_OPEN_MS;
   #timesOpened = 0;
   #writeProblem = '';
-  #writeStatus = '';
+  #writeDetail = '';
   /** Not '': never used again. */
   #givenUp = '';
   #isThere = true;
@@ -88,9 +88,8 @@ export class DiskHealth {
 
   /** What the store says of its writes. */
   writes(status: StoreStatus, detail: string): void {
-    const words = WRITE_PROBLEMS[status] ?? '';
-    this.#writeStatus = words;
-    this.#writeProblem = words === '' || detail === '' ? words : `${words} (${detail})`;
+    this.#writeProblem = WRITE_PROBLEMS[status] ?? '';
+    this.#writeDetail = detail === '' ? '' : ` (${detail})`;
   }
 
   directoryIs(isThere: boolean): void {
@@ -116,14 +115,14 @@ export class DiskHealth {
       parts.push(`the disk is not used ${when}: ${this.#lastFailure}`);
     } else if (this.#breaker.t === 'half-open') parts.push(`the disk is being tried again after ${this.#lastFailure}`);
     if (!this.#isThere) parts.push(GONE);
-    if (this.#writeProblem !== '') parts.push(this.#writeProblem);
+    if (this.#writeProblem !== '') parts.push(this.#writeProblem + this.#writeDetail);
     return parts.length === 0 ? '' : `Prompt cache: ${parts.join('; ')}.`;
   }
 
   /** '' or which problem it is, the same however long it lasts: for those who are told once. */
   get condition(): string {
     const isAlone = this.#breaker.t === 'closed' ? '' : 'left alone';
-    return [this.#givenUp, isAlone, this.#isThere ? '' : GONE, this.#writeStatus]
+    return [this.#givenUp, isAlone, this.#isThere ? '' : GONE, this.#writeProblem]
       .filter((part) => part !== '')
       .join('; ');
   }

@@ -33,6 +33,13 @@ function put(path: string, which: number): void {
   utimesSync(path, 1, 1);
 }
 
+async function askedAtAStart(place: { model: string; dir: string }) {
+  const server = await KvServer.start(place);
+  const answer = await server.ask(PROMPT);
+  await server.stop();
+  return answer;
+}
+
 const newPlace = () => {
   numFolders += 1;
   return { model: join(folder.path, `served-${numFolders}.gguf`), dir: join(folder.path, `kv-${numFolders}`) };
@@ -41,14 +48,12 @@ const newPlace = () => {
 test('other weights in a file of the same number, size and times do not hit', async () => {
   const place = newPlace();
   put(place.model, 0);
-  let server = await KvServer.start(place);
+  const server = await KvServer.start(place);
   expect((await server.ask(PROMPT)).bits).toBe(answers[0]);
   await server.settled();
   await server.stop();
   put(place.model, 1);
-  server = await KvServer.start(place);
-  const { bits, usage } = await server.ask(PROMPT);
-  await server.stop();
+  const { bits, usage } = await askedAtAStart(place);
   expect(usage.promptCacheHitTokens).toBe(0);
   expect(bits).toBe(answers[1]);
 });
@@ -56,16 +61,14 @@ test('other weights in a file of the same number, size and times do not hit', as
 test('written over while it is served, and put back: what was computed meanwhile is not stored, and health says why', async () => {
   const place = newPlace();
   put(place.model, 0);
-  let server = await KvServer.start(place);
+  const server = await KvServer.start(place);
   put(place.model, 1);
   await server.ask(PROMPT);
   expect((await server.stats()).diskProblem).toMatch(/the model file was written to/);
   expect(server.log.filter(({ msg }) => msg === 'the disk of the prompt cache has a problem')).toHaveLength(1);
   await server.stop();
   put(place.model, 0);
-  server = await KvServer.start(place);
-  const { bits, usage } = await server.ask(PROMPT);
-  await server.stop();
+  const { bits, usage } = await askedAtAStart(place);
   expect(usage.promptCacheHitTokens).toBe(0);
   expect(bits).toBe(answers[0]);
 });
@@ -88,21 +91,17 @@ test('another name and other rights while it is served change nothing', async ()
 test('replaced by another file under its name while it is served: goes on with the one it has, and stores', async () => {
   const place = newPlace();
   put(place.model, 0);
-  let server = await KvServer.start(place);
+  const server = await KvServer.start(place);
   const next = `${place.model}.next`;
   put(next, 1);
   renameSync(next, place.model);
   expect((await server.ask(PROMPT)).bits).toBe(answers[0]);
   await server.settled();
   await server.stop();
-  server = await KvServer.start(place);
-  expect((await server.ask(PROMPT)).bits).toBe(answers[1]);
-  await server.stop();
+  expect((await askedAtAStart(place)).bits).toBe(answers[1]);
   put(next, 0);
   renameSync(next, place.model);
-  server = await KvServer.start(place);
-  const { bits, usage } = await server.ask(PROMPT);
-  await server.stop();
+  const { bits, usage } = await askedAtAStart(place);
   expect(usage.hitDiskTokens).toBe(640);
   expect(bits).toBe(answers[0]);
 });

@@ -25,7 +25,7 @@ inline std::vector<const KernelSet*> vector_sets() {
   for (size_t i = 0; i + 1 < count; i++)
     if (sets[i]->runs_here()) out.push_back(sets[i]);
 #if defined(__x86_64__)
-  static const KernelSet emulated = with_attention(kernels_avx2, kernels_amx_emulated);
+  static const KernelSet emulated = with_tiles(kernels_avx2, kernels_amx_emulated);
   if (emulated.runs_here()) out.push_back(&emulated);
 #endif
   return out;

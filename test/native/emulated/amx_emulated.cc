@@ -21,11 +21,9 @@ namespace {
 
 // --- the prepared activations of the avx2 target ---
 
-struct TileAct32 : ActLayout {
+struct TileAct32 : ChainPlaces<ActLayout> {
   static constexpr uint32_t kValues = 32;
-  explicit TileAct32(uint32_t k) : ActLayout(32, k) {}
-  uint32_t places() const { return 8 * chain_units; }
-  uint32_t place(uint32_t unit) const { return unit % 8 * chain_units + unit / 8; }
+  explicit TileAct32(uint32_t k) : ChainPlaces(32, k) {}
   size_t codes_at(uint32_t unit) const { return codes + size_t{32} * unit; }
   size_t scale_at(bool halved) const { return halved ? half : 0; }
   F32x16 sums(const uint8_t* x, uint32_t unit) const {
@@ -35,11 +33,9 @@ struct TileAct32 : ActLayout {
   }
 };
 
-struct TileAct256 : ActLayout {
+struct TileAct256 : ChainPlaces<ActLayout> {
   static constexpr uint32_t kValues = 256;
-  explicit TileAct256(uint32_t k) : ActLayout(256, k) {}
-  uint32_t places() const { return 8 * chain_units; }
-  uint32_t place(uint32_t unit) const { return unit % 8 * chain_units + unit / 8; }
+  explicit TileAct256(uint32_t k) : ChainPlaces(256, k) {}
   size_t codes_at(uint32_t unit) const { return codes + size_t{256} * unit; }
   size_t scale_at(uint32_t unit) const { return size_t{4} * unit; }
   size_t pairs_at(int sub, uint32_t unit) const { return sums + size_t{48} * unit + (sub == 32 ? 32 : 0); }

@@ -15,12 +15,10 @@ namespace {
 
 // --- activations ---
 
-struct TileAct32 : Act32Layout {
+struct TileAct32 : ChainPlaces<Act32Layout> {
   static constexpr uint32_t kValues = 32;
   uint32_t units;
-  explicit TileAct32(uint32_t k) : Act32Layout(k), units(k / 32) {}
-  uint32_t places() const { return 8 * chain_units; }
-  uint32_t place(uint32_t unit) const { return unit % 8 * chain_units + unit / 8; }
+  explicit TileAct32(uint32_t k) : ChainPlaces(k), units(k / 32) {}
   size_t codes_at(uint32_t unit) const { return chains + size_t{32} * place(unit); }
   size_t scale_at(bool halved) const { return halved ? half : 0; }
   F32x16 sums(const uint8_t* x, uint32_t unit) const {  // of 16 units
@@ -29,11 +27,9 @@ struct TileAct32 : Act32Layout {
   }
 };
 
-struct TileAct256 : Act256Layout {
+struct TileAct256 : ChainPlaces<Act256Layout> {
   static constexpr uint32_t kValues = 256;
-  explicit TileAct256(uint32_t k) : Act256Layout(k) {}
-  uint32_t places() const { return 8 * chain_units; }
-  uint32_t place(uint32_t unit) const { return unit % 8 * chain_units + unit / 8; }
+  explicit TileAct256(uint32_t k) : ChainPlaces(k) {}
   size_t codes_at(uint32_t unit) const { return chains + size_t{256} * place(unit); }
   size_t scale_at(uint32_t unit) const { return size_t{4} * unit; }
   size_t pairs_at(int sub, uint32_t unit) const {

@@ -146,44 +146,22 @@ struct Type32 {
   static void product(const MatmulArgs& args) { block_product<F, Row32<F>, Panel32>(args); }
   static void widen(const uint8_t* row, uint32_t k, float* out) { dequant32<F>(row, k, out); }
 };
-// Raw: how Dn reads the rows, where that is not as they are decoded for everything else.
-template <class F, class Raw = F>
+// How Dn reads the rows: as they are decoded for everything else, but for Q2_K.
+template <class F>
+struct RawOf {
+  using Type = F;
+};
+template <>
+struct RawOf<DotQ2K> {
+  using Type = RawQ2K;
+};
+template <class F>
 struct Type256 {
-  static void product(const MatmulArgs& args) { block_product<F, Row256<Raw>, Panel256>(args); }
+  static void product(const MatmulArgs& args) { block_product<F, Row256<typename RawOf<F>::Type>, Panel256>(args); }
   static void widen(const uint8_t* row, uint32_t k, float* out) { dequant256<F>(row, k, out); }
 };
 
-template <class Use>
-static void with_type(TensorType type, const Use& use) {
-  switch (type) {
-    case TensorType::kF32:
-    case TensorType::kI32: return use(FloatType<Float32>{});  // kI32 is data, never multiplied
-    case TensorType::kF16: return use(FloatType<Float16>{});
-    case TensorType::kBF16: return use(FloatType<Bfloat16>{});
-    case TensorType::kQ8_0: return use(Type32<DotQ8_0>{});
-    case TensorType::kQ4_0: return use(Type32<DotQ4_0>{});
-    case TensorType::kQ4_1: return use(Type32<DotQ4_1>{});
-    case TensorType::kQ5_0: return use(Type32<DotQ5_0>{});
-    case TensorType::kIQ4_NL: return use(Type32<DotIq4Nl>{});
-    case TensorType::kMXFP4: return use(Type32<DotMxfp4>{});
-    case TensorType::kQ2_K: return use(Type256<DotQ2K, RawQ2K>{});
-    case TensorType::kQ3_K: return use(Type256<DotQ3K>{});
-    case TensorType::kQ4_K: return use(Type256<DotQ45K<false>>{});
-    case TensorType::kQ5_K: return use(Type256<DotQ45K<true>>{});
-    case TensorType::kQ6_K: return use(Type256<DotQ6K>{});
-    case TensorType::kIQ2_XXS: return use(Type256<DotIq2Xxs>{});
-    case TensorType::kIQ4_XS: return use(Type256<DotIq4Xs>{});
-  }
-}
-
-static void matmul(const MatmulArgs& args) {
-  if (args.m == 0 || args.rows == 0) return;
-  with_type(args.type, [&](auto of_type) { of_type.product(args); });
-}
-
-static void dequant_row(TensorType type, const uint8_t* row, uint32_t k, float* out) {
-  with_type(type, [&](auto of_type) { of_type.widen(row, k, out); });
-}
-
 }  // namespace
 }  // namespace nandu::avx512
+
+#include "../common/types.h"

@@ -213,15 +213,13 @@ static inline size_t equal_distance(const MatmulArgs& args) {
 }
 
 // 16 activations' floats at `at`, by unit, to [places][16]; a unit's place is in chain order.
-template <class Load>
-static inline void gather_by_place(const uint8_t* const* x, uint32_t units, uint32_t chain_units, Load load_16,
-                                   float* out) {
-  for (uint32_t u = 0; u < units; u += 16) {
+template <class Act, class Load>
+static inline void gather_by_place(const uint8_t* const* x, const Act& act, Load load_16, float* out) {
+  for (uint32_t u = 0; u < act.units; u += 16) {
     F32x16 square[16];
     for (uint32_t i = 0; i < 16; i++) square[i] = load_16(x[i], u);
     transpose(square);
-    for (uint32_t i = 0; i < 16 && u + i < units; i++)
-      store(out + 16 * (size_t{(u + i) % 8} * chain_units + (u + i) / 8), square[i]);
+    for (uint32_t i = 0; i < 16 && u + i < act.units; i++) store(out + size_t{16} * act.place(u + i), square[i]);
   }
 }
 
@@ -333,12 +331,11 @@ static bool tile_product32(const MatmulArgs& args) {
       const uint8_t* const* const x = s.x + kTile * g;
       const size_t scale_at = act.scale_at(half), to = size_t{16} * act.places() * g;
       gather_by_place(
-          x, act.units, act.chain_units,
-          [&](const uint8_t* a, uint32_t u) { return load(reinterpret_cast<const float*>(a + scale_at) + u); },
+          x, act, [&](const uint8_t* a, uint32_t u) { return load(reinterpret_cast<const float*>(a + scale_at) + u); },
           s.scales + to);
       if constexpr (min)
         gather_by_place(
-            x, act.units, act.chain_units, [&](const uint8_t* a, uint32_t u) { return act.sums(a, u); }, s.sums + to);
+            x, act, [&](const uint8_t* a, uint32_t u) { return act.sums(a, u); }, s.sums + to);
     }
     for (uint32_t first = 0; first < args.rows; first += kTile) {
       NextPanel next = next_panel(args, first + kTile, kTile, size_t{act.units} * groups.count());

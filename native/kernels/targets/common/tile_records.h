@@ -16,6 +16,15 @@
 
 namespace nandu::NANDU_TARGET {
 
+// A layout of prepared activations, and where its units stand in the order of their chains: unit u is u / 8 of chain u
+// % 8.
+template <class Layout>
+struct ChainPlaces : Layout {
+  using Layout::Layout;
+  uint32_t places() const { return 8 * this->chain_units; }
+  uint32_t place(uint32_t unit) const { return unit % 8 * this->chain_units + unit / 8; }
+};
+
 // codes int8 [8][16 rows][4], s_w float[16], with a minimum m float[16]
 struct Record32 {
   static constexpr size_t kScale = 512, kMins = 576;
