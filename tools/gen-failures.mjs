@@ -39,8 +39,8 @@ A list of bad fields that would not fit into a trailer is cut, and ErrorInfo's m
 |---|---|---|---|---|
 ${rows.join('\n')}
 
-Raised below nandu, and so without details: a message above 64 MiB (RESOURCE_EXHAUSTED), a method that the contract does not have (UNIMPLEMENTED),
-a deadline that passes (DEADLINE_EXCEEDED), a call that its client drops (CANCELLED).
+Raised below nandu, and so without details: a message above 64 MiB (RESOURCE_EXHAUSTED), bytes that are no message of the method's type (INTERNAL),
+a method that the contract does not have (UNIMPLEMENTED), a deadline that passes (DEADLINE_EXCEEDED), a call that its client drops (CANCELLED).
 `;
 }
 

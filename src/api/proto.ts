@@ -9,6 +9,8 @@ import {
   type PackageDefinition,
   type ServiceDefinition,
 } from '@grpc/proto-loader';
+import type { FieldViolation } from '../base/failures.js';
+import { checkWire, type MessageDescriptor, wireTypeOf } from './wire.js';
 
 const protoFolder = fileURLToPath(new URL('../../proto', import.meta.url));
 
@@ -36,8 +38,33 @@ export const SERVICES = [
 ] as const;
 export type ServiceName = (typeof SERVICES)[number];
 
+const badTexts = new WeakMap<object, readonly FieldViolation[]>();
+
+/** Fields of a request that came as bytes which are no UTF-8; they were decoded with other characters in their place. */
+export function badTextsOf(request: object): readonly FieldViolation[] {
+  return badTexts.get(request) ?? [];
+}
+
+/** Requests are checked before they are decoded: see wire.ts. */
 export function serviceDefinition(name: ServiceName): ServiceDefinition {
-  return definitionOf(name) as ServiceDefinition;
+  const methods = Object.entries(definitionOf(name) as ServiceDefinition);
+  return Object.fromEntries(
+    methods.map(([method, definition]) => {
+      const wireType = wireTypeOf(definition.requestType.type as unknown as MessageDescriptor, descriptorOf);
+      const requestDeserialize = (bytes: Buffer): object => {
+        const violations = checkWire(wireType, bytes);
+        const request = definition.requestDeserialize(bytes) as object;
+        if (violations.length > 0) badTexts.set(request, violations);
+        return request;
+      };
+      return [method, { ...definition, requestDeserialize }];
+    }),
+  );
+}
+
+function descriptorOf(name: string): MessageDescriptor {
+  const inPackage = definitions[`nandu.v1.${name}`] ?? definitionOf(name.replace(/^\./, ''));
+  return (inPackage as MessageTypeDefinition<object, object>).type as unknown as MessageDescriptor;
 }
 
 /** Wire bytes of a message of `type`. */

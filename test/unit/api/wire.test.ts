@@ -1,0 +1,92 @@
+// Bytes of requests that no library of a client makes, told from those of good ones before they are decoded.
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { badTextsOf, serviceDefinition } from '../../../src/api/proto.js';
+
+const { Generate } = serviceDefinition('nandu.v1.GenerationService');
+const decode = (...parts: (Uint8Array | number[])[]): object =>
+  Generate?.requestDeserialize(Buffer.concat(parts.map((part) => Buffer.from(part)))) as object;
+const encode = (request: object): Buffer => Generate?.requestSerialize(request) as Buffer;
+/** A field with a length. */
+const field = (number: number, bytes: Uint8Array | number[]): Buffer =>
+  Buffer.from([number * 8 + 2, bytes.length, ...bytes]);
+const fieldsOf = (request: object): string[] => badTextsOf(request).map(({ field: name }) => name);
+
+const request = {
+  text: 'caf\u00e9 \ufffd \u{1f600}',
+  sampling: { seed: 2 ** 52, logitBias: { 7: 1.5, 9: -2 }, temperature: 0.5 },
+  stop: { sequences: ['\n', '\ufffd'], tokenIds: [1, 300, 70000], ignoreEos: true },
+  stream: { progressInterval: { seconds: 3, nanos: 5 } },
+  labels: { 'k\u00e9y': 'v' },
+  priority: 'PRIORITY_INTERACTIVE',
+};
+
+test('good requests decode to what they say, also with fields of a newer contract', () => {
+  const bytes = encode(request);
+  expect(encode(decode(bytes))).toEqual(bytes);
+  const later = [
+    [0xc8, 0x3e, 0xff, 0x01],
+    [0xc1, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8],
+    [0xc5, 0x3e, 1, 2, 3, 4],
+    [0xc2, 0x3e, 1, 0xff],
+  ];
+  expect(encode(decode(bytes, ...later))).toEqual(bytes);
+  expect(fieldsOf(decode(bytes, ...later))).toEqual([]);
+  expect(decode()).toEqual({});
+});
+
+test('texts that are not UTF-8 are told by their fields', () => {
+  const bad = [0x61, 0xff, 0x62];
+  expect(fieldsOf(decode(field(3, bad)))).toEqual(['text']);
+  expect(fieldsOf(decode(field(1, [0xed, 0xa0, 0x80]), field(12, [0xc0, 0x80])))).toEqual(['model', 'request_id']);
+  const message = (content: number[]) => field(1, field(2, content));
+  expect(fieldsOf(decode(field(2, [...message([0x61]), ...message(bad)])))).toEqual(['chat.messages[1].content']);
+  expect(fieldsOf(decode(field(7, [...field(3, [0x61]), ...field(3, bad)])))).toEqual(['stop.sequences[1]']);
+  expect(fieldsOf(decode(field(15, [...field(1, [0x61]), ...field(2, bad)])))).toEqual(['labels']);
+});
+
+test('a message that is cut anywhere is none, or one of whole fields', () => {
+  const bytes = encode(request);
+  const whole = new Set<number>();
+  for (let end = 0, at = 0; at < bytes.length; end++) {
+    // Where the fields end, by decoding one after the other.
+    const part = bytes.subarray(0, end);
+    try {
+      decode(part);
+      whole.add(end);
+      at = end;
+    } catch {
+      expect(end).toBeLessThan(bytes.length);
+    }
+  }
+  // text, sampling, stop, stream, priority, one label.
+  expect(whole.size).toBe(7);
+});
+
+test('a wrong wire type, number 0, groups and endless numbers are refused', () => {
+  for (const bytes of [
+    [0x18, 5],
+    [0x1d, 1, 2, 3, 4],
+    [0x02, 1, 0x61],
+    [0x0b, 0x0c],
+    [0x1a, ...Array(11).fill(0xff)],
+    [0x1a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x61],
+    field(4, field(1, [0x80])),
+  ]) {
+    expect(() => decode(bytes)).toThrow();
+  }
+});
+
+test('any bytes are a message or an error', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
+      try {
+        decode(bytes);
+      } catch (error) {
+        expect(error).toBeInstanceOf(Error);
+      }
+    }),
+    { numRuns: 5000 },
+  );
+});
