@@ -318,7 +318,14 @@ std::string header_bytes(const SynthOptions& o, const std::vector<SynthTensor>& 
 // temporary one is new every time: two processes may well make the same default model at once.
 class Output {
  public:
-  explicit Output(const std::string& path) : path_(path), temporary_(path + ".XXXXXX.tmp") {
+  explicit Output(const std::string& path) : path_(real_path(path)), temporary_(path_ + ".XXXXXX.tmp") {
+    // A rename would put the file in the place of a device, a FIFO or a socket.
+    struct stat there;
+    if (stat(path_.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+      problem_ = S_ISDIR(there.st_mode) ? "is a directory" : "is not a regular file";
+      errno_ = EINVAL;
+      return;
+    }
     fd_ = mkostemps(temporary_.data(), 4, O_CLOEXEC);
     if (fd_ < 0 || fchmod(fd_, 0644) != 0) errno_ = errno;
   }
@@ -347,14 +354,24 @@ class Output {
       }
       fd_ = -1;
     }
-    if (errno_ != 0) return error(Code::kIo, "cannot write %s: %s", path_.c_str(), strerror(errno_));
+    if (errno_ != 0)
+      return error(Code::kIo, "cannot write %s: %s", path_.c_str(), problem_ ? problem_ : strerror(errno_));
     return ok();
   }
 
  private:
+  // Where a link leads: what it names is written, and the link stays.
+  static std::string real_path(const std::string& path) {
+    char* real = realpath(path.c_str(), nullptr);
+    const std::string out = real ? real : path;
+    free(real);
+    return out;
+  }
+
   std::string path_, temporary_;
   int fd_ = -1;
   int errno_ = 0;
+  const char* problem_ = nullptr;  // says more than errno_
 };
 
 }  // namespace

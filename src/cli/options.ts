@@ -1,6 +1,7 @@
 // Flags that several commands share, and the reading of their values. A wrong value is a UsageError naming flag and
 // range.
 
+import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { NUMERICS, type Numerics } from '../addon/load.js';
@@ -86,11 +87,16 @@ export function collect(value: string, previous: readonly string[]): string[] {
 }
 
 export async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
+  const bytes = await readFile(path).catch((error: unknown) => {
     throw new InputError(`${path}: ${reasonOf(error)}`);
-  }
+  });
+  return textOf(bytes, path);
+}
+
+/** Bytes that are no text are refused: replaced, they would be another text. `name`: where they came from, for messages. */
+export function textOf(bytes: Buffer, name: string): string {
+  if (!isUtf8(bytes)) throw new InputError(`${name}: is not UTF-8 text`);
+  return bytes.toString('utf8');
 }
 
 /** Decimal token ids separated by white space. `name`: the file, for messages. */

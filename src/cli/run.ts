@@ -91,6 +91,7 @@ async function run(flags: RunFlags): Promise<void> {
   const inputs = [flags.prompt, flags.tokens, flags.chat].filter((input) => input !== undefined);
   if (inputs.length !== 1) throw new UsageError('give one of --prompt, --tokens and --chat');
   if (flags.prompt === '') throw new UsageError('--prompt is empty');
+  if (flags.minTokens > flags.maxTokens) throw new UsageError('--min-tokens is more than --max-tokens');
   const addon = loadAddon();
   const given = flags.tokens === undefined ? null : await readIds(flags.tokens);
   const model = modelPath(flags.model);

@@ -1,7 +1,7 @@
 // nandu score: a teacher-forced pass over given tokens; how well the model predicts each from those before it.
 
 import type { Command } from 'commander';
-import { loadAddon, type NativeAddon } from '../addon/load.js';
+import { loadAddon, type NativeAddon, nativeErrorCode } from '../addon/load.js';
 import { Tokenizer } from '../text/tokenizer.js';
 import { figure, InputError, Progress, table, toJson, UsageError } from './format.js';
 import { modelPath } from './model.js';
@@ -49,7 +49,14 @@ async function score(flags: ScoreFlags): Promise<void> {
   const progress = new Progress('scoring', 'tokens');
   const { numerics, chunk, threads, logits } = flags;
   const options = { model, tokens, numerics, chunk, threads, ...(logits === undefined ? {} : { logits }) };
-  const result = await addon.score(options, progress.update).finally(() => progress.end());
+  const result = await addon
+    .score(options, progress.update)
+    .catch((error: Error) => {
+      // What native calls tokens came from the file.
+      const isInFile = nativeErrorCode(error) === 'INVALID_ARGUMENT' && error.message.startsWith('tokens: number');
+      throw isInFile ? new InputError(`${flags.tokens ?? flags.text}${error.message.slice('tokens'.length)}`) : error;
+    })
+    .finally(() => progress.end());
   const record = {
     model,
     tokens: result.tokens,

@@ -154,7 +154,7 @@ function typesOf(given: readonly string[]): Record<string, string> {
 }
 
 function ratios(text: string): number[] {
-  const list = text.split(',').map(Number);
+  const list = text.split(',').map((ratio) => (/^\d+$/.test(ratio) ? Number(ratio) : Number.NaN));
   if (!list.every((ratio) => [0, 4, 128].includes(ratio))) {
     throw new InvalidArgumentError('It must be a list of 0, 4 and 128 separated by commas.');
   }

@@ -5,7 +5,7 @@ import { loadAddon } from '../addon/load.js';
 import { Tokenizer } from '../text/tokenizer.js';
 import { InputError, table, toJson, UsageError } from './format.js';
 import { modelPath } from './model.js';
-import { modelOption, parseIds, readText } from './options.js';
+import { modelOption, parseIds, readText, textOf } from './options.js';
 import { readVocabulary } from './vocabulary.js';
 
 interface TokenizeFlags {
@@ -80,5 +80,5 @@ function decode(tokenizer: Tokenizer, ids: Uint32Array, flags: TokenizeFlags): v
 async function readStandardInput(): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString('utf8');
+  return textOf(Buffer.concat(chunks), 'standard input');
 }

@@ -115,7 +115,13 @@ test('wrong use exits 64 with one line that names the flag', () => {
   expect(refusal(['synth', at('x'), '--type', 'frob=Q8_0'])[1]).toContain('--type frob=Q8_0');
   expect(refusal(['synth', at('x'), '--type', 'experts=Q9'])).toEqual([64, expect.stringContaining("'Q9'")]);
   expect(refusal(['synth', at('x'), '--vocab', '5'])[1]).toContain('--vocab');
-  expect(refusal(['synth', at('x'), '--ratios', '0,5'])[1]).toContain('--ratios');
+  for (const ratios of ['0,5', '', '0,,4']) {
+    expect(refusal(['synth', at('x'), '--ratios', ratios])[1]).toContain('--ratios');
+  }
+  expect(refusal(['run', '--prompt', 'a', '-n', '3', '--min-tokens', '4'])).toEqual([
+    64,
+    'nandu: --min-tokens is more than --max-tokens',
+  ]);
 });
 
 test('a file that cannot be used exits 66 with one line that names it and what is wrong', () => {
@@ -147,6 +153,15 @@ test('a file that cannot be used exits 66 with one line that names it and what i
   expect(refusal(['run', '--model', golden, '--tokens', at('big.txt')])).toEqual([
     66,
     `nandu: ${at('big.txt')}: token id 512 is outside the vocabulary of 512 tokens`,
+  ]);
+  expect(refusal(['score', '--model', golden, '--tokens', at('big.txt')])).toEqual([
+    66,
+    `nandu: ${at('big.txt')}: number 2 is 512, outside the vocabulary of 512`,
+  ]);
+  writeFileSync(at('latin.txt'), Buffer.from('caf\xe9', 'latin1'));
+  expect(refusal(['tokenize', '--file', at('latin.txt')])).toEqual([
+    66,
+    `nandu: ${at('latin.txt')}: is not UTF-8 text`,
   ]);
   writeFileSync(at('empty.txt'), ' \n');
   expect(refusal(['run', '--model', golden, '--tokens', at('empty.txt')])[0]).toBe(66);

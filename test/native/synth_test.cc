@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -255,6 +256,31 @@ TEST(a_file_gets_its_name_only_when_it_is_whole) {
   EXPECT(bytes_of(scratch.path).size() == total);
   const Status nowhere = write_synth("/nonexistent/model.gguf", o, {});
   EXPECT(!nowhere.ok() && nowhere.error().code == Code::kIo);
+}
+
+TEST(only_a_regular_file_is_replaced_and_a_link_stays_one) {
+  Scratch scratch;
+  const std::string folder = scratch.path + ".folder", fifo = folder + "/fifo", link = folder + "/link";
+  const SynthOptions o = little_model();
+  EXPECT(mkdir(folder.c_str(), 0700) == 0 && mkfifo(fifo.c_str(), 0600) == 0);
+  EXPECT(symlink(scratch.path.c_str(), link.c_str()) == 0);
+  for (const auto& [path, words] : {std::pair{folder, "is a directory"}, std::pair{fifo, "is not a regular file"}}) {
+    const Status written = write_synth(path, o, {});
+    EXPECT(!written.ok() && written.error().code == Code::kIo);
+    if (!written.ok()) EXPECT_MSG(written.error().message.find(words) != std::string::npos, written.error().message);
+  }
+  struct stat now;
+  EXPECT(lstat(fifo.c_str(), &now) == 0 && S_ISFIFO(now.st_mode));
+  EXPECT(write_synth(scratch.path, o, {}).ok());
+  const std::string before = bytes_of(scratch.path);
+  SynthOptions other = o;
+  other.seed++;
+  EXPECT(write_synth(link, other, {}).ok());
+  EXPECT(lstat(link.c_str(), &now) == 0 && S_ISLNK(now.st_mode));
+  EXPECT(bytes_of(scratch.path) != before);
+  unlink(fifo.c_str());
+  unlink(link.c_str());
+  rmdir(folder.c_str());
 }
 
 TEST(two_writers_of_one_path_do_not_disturb_each_other) {
