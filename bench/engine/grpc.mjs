@@ -46,11 +46,12 @@ const server = new Server(args.model, args.threads);
 const port = await server.listening;
 await server.serving;
 const { engine, description } = await openEngine(args.model, { threads: Number(args.threads) });
+const { vocab } = description.geometry;
 
 /** Runs ghz once: `sequences` calls at the same time. Seconds until the last one ended, and ghz's CPU seconds. */
 function streamed(sequences, maxTokens) {
   const calls = Array.from({ length: sequences }, (_, index) => ({
-    token_ids: { ids: [...prompt(PROMPT, index + 1)] },
+    token_ids: { ids: [...prompt(PROMPT, index + 1, vocab)] },
     stop: { max_tokens: maxTokens, ignore_eos: true },
     sampling: { temperature: 0 },
     output: { text: false, token_ids: true },
@@ -85,7 +86,7 @@ function streamed(sequences, maxTokens) {
 
 async function inProcess(sequences, maxTokens) {
   const runs = await Promise.all(
-    Array.from({ length: sequences }, (_, index) => generate(engine, prompt(PROMPT, index + 1), maxTokens)),
+    Array.from({ length: sequences }, (_, index) => generate(engine, prompt(PROMPT, index + 1, vocab), maxTokens)),
   );
   return { seconds: (Math.max(...runs.map((run) => run.endMs)) - Math.min(...runs.map((run) => run.beginMs))) / 1000 };
 }

@@ -33,6 +33,7 @@ export class Server {
       ...more,
     ];
     this.process = spawn(process.execPath, [nandu, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+    process.once('exit', () => this.process.kill()); // a bench that fails leaves no server behind
     const lines = [this.process.stdout, this.process.stderr].map((input) => createInterface({ input }));
     const logged = (message) =>
       new Promise((resolve, reject) => {

@@ -24,7 +24,11 @@ class Loader {
   void fail(const char* format, Args... args) {
     if (failed_) return;
     failed_ = true;
-    problem_ = error(Code::kModelFile, format, args...);
+    if constexpr (sizeof...(args) == 0) {
+      problem_ = error(Code::kModelFile, "%s", format);
+    } else {
+      problem_ = error(Code::kModelFile, format, args...);
+    }
     problem_.message += " (" + file_.path() + ")";
   }
 

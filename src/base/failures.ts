@@ -54,6 +54,11 @@ export const FAILURES = {
     meaning: 'a running request has this request_id',
   },
   QUEUE_FULL: { code: StatusCode.RESOURCE_EXHAUSTED, retry: true, meaning: 'the waiting queue is full' },
+  MEMORY_EXHAUSTED: {
+    code: StatusCode.RESOURCE_EXHAUSTED,
+    retry: true,
+    meaning: 'there was no memory for the rows of this request',
+  },
   DEADLINE_UNREACHABLE: {
     code: StatusCode.DEADLINE_EXCEEDED,
     retry: false,

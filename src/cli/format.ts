@@ -3,7 +3,7 @@
 import { CommanderError } from 'commander';
 import { AddonError, nativeErrorCode } from '../addon/load.js';
 import { ConfigurationError } from '../base/configuration-error.js';
-import { Failure } from '../base/failures.js';
+import { Failure, type FailureReason } from '../base/failures.js';
 import { VocabularyError } from '../text/vocabulary.js';
 
 /** As in sysexits.h; docs and help name them. */
@@ -39,6 +39,11 @@ export class Interrupted extends Failure {
   }
 }
 
+const FAILURE_EXITS: Partial<Record<FailureReason, number>> = {
+  ENGINE_FAILURE: ExitCode.UNEXPECTED,
+  MEMORY_EXHAUSTED: ExitCode.MEMORY,
+};
+
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
   if (error instanceof UsageError) return ExitCode.USAGE;
@@ -47,7 +52,7 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof StorageError) return ExitCode.IO;
   if (error instanceof ConfigurationError) return error.source === 'flag' ? ExitCode.USAGE : ExitCode.CONFIGURATION;
   if (error instanceof Interrupted) return ExitCode.INTERRUPTED;
-  if (error instanceof Failure) return error.reason === 'ENGINE_FAILURE' ? ExitCode.UNEXPECTED : ExitCode.USAGE;
+  if (error instanceof Failure) return FAILURE_EXITS[error.reason] ?? ExitCode.USAGE;
   switch (nativeErrorCode(error)) {
     case 'MODEL_FILE':
       return ExitCode.INPUT;

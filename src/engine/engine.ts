@@ -8,7 +8,7 @@ import type { ChainHasher } from '../kv/chain-hash.js';
 import type { PointMode } from '../kv/points.js';
 import type { CacheUse, PromptCache } from '../kv/types.js';
 import { Rates } from './rates.js';
-import type { Report } from './reports.js';
+import { NO_MEMORY, type Report } from './reports.js';
 import type { Runner } from './runner.js';
 import { Scheduler, type Verdict } from './scheduler.js';
 import type { Engine, EngineEvent, EngineLoad, EngineRequest, GeneratedToken, StartedRequest } from './types.js';
@@ -277,7 +277,10 @@ export class NanduEngine implements Engine {
         break;
       case 'failed':
         if (live.request.signal.aborted) break;
-        this.#fail(report.sequence, new Failure('ENGINE_FAILURE', report.message));
+        this.#fail(
+          report.sequence,
+          new Failure(report.code === NO_MEMORY ? 'MEMORY_EXHAUSTED' : 'ENGINE_FAILURE', report.message),
+        );
         break;
       case 'point':
       case 'released':

@@ -4,6 +4,9 @@ import type { EngineEvent, GeneratedToken } from './types.js';
 
 export type Ended = Omit<Extract<EngineEvent, { t: 'ended' }>, 't' | 'choice'>;
 
+/** `code` of a failure: native/base/status.h says kNoMemory. */
+export const NO_MEMORY = 3;
+
 export type Report =
   | { readonly t: 'tokens'; readonly sequence: number; readonly choice: number; readonly tokens: GeneratedToken[] }
   | { readonly t: 'progress'; readonly sequence: number; readonly promptDone: number; readonly promptTotal: number }

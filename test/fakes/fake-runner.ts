@@ -23,6 +23,8 @@ export interface FakeRunnerOptions {
   readonly stepMs?: number | null;
   /** A sequence whose context ever has this token fails, as if its arithmetic met a NaN. */
   readonly poisonToken?: number;
+  /** How it fails, as native/base/status.h numbers it; default 5, kEngine. */
+  readonly poisonCode?: number;
   /** Shared with a FakeStore; default: its own. */
   readonly memory?: FakeKvMemory;
 }
@@ -94,6 +96,7 @@ export class FakeRunner implements Runner {
       maxSequences: 16,
       stepMs: 0,
       poisonToken: null,
+      poisonCode: 5,
       ...options,
     };
     memory.isNamed = (slot) => this.#namedSlots().has(slot);
@@ -344,7 +347,8 @@ export class FakeRunner implements Runner {
   #failSequence(sequence: FakeSequence): void {
     sequence.failed = true;
     for (const choice of sequence.choices) choice.over = true;
-    this.#report({ t: 'failed', sequence: sequence.definition.sequence, code: 5, message: 'logits are not finite' });
+    const { poisonCode: code } = this.#options;
+    this.#report({ t: 'failed', sequence: sequence.definition.sequence, code, message: 'logits are not finite' });
   }
 
   #release(id: number, sequence: FakeSequence): void {

@@ -57,6 +57,7 @@ test('each kind of error has its exit code', () => {
       new Interrupted(),
       new Failure('CONTEXT_LENGTH_EXCEEDED', ''),
       new Failure('ENGINE_FAILURE', ''),
+      new Failure('MEMORY_EXHAUSTED', ''),
       native('MODEL_FILE'),
       native('INVALID_ARGUMENT'),
       native('INVALID_ARGUMENT', 'NANDU_TARGET: unknown'),
@@ -66,7 +67,7 @@ test('each kind of error has its exit code', () => {
       new Error(''),
       'thrown',
     ].map(exitCodeOf),
-  ).toEqual([0, 64, 64, 66, 66, 69, 130, 64, 1, 66, 64, 78, 71, 74, 1, 1, 1]);
+  ).toEqual([0, 64, 64, 66, 66, 69, 130, 64, 1, 71, 66, 64, 78, 71, 74, 1, 1, 1]);
 });
 
 function progress(isTTY: boolean) {

@@ -72,20 +72,23 @@ test('log-probabilities are numbers when asked for and NaN otherwise', async () 
   await engine.close();
 });
 
-test('a token nobody allows in output fails its request alone, as ENGINE_FAILURE', async () => {
+test.each([
+  ['arithmetic that is not finite', 5, 'ENGINE_FAILURE'],
+  ['want of memory', 3, 'MEMORY_EXHAUSTED'],
+])('%s fails its request alone', async (_, poisonCode, reason) => {
   const probe = make();
   const sample = request({ prompt: [9], stop: { maxTokens: 3 } });
   probe.engine.start(sample.request);
   await sample.over;
   const poisonToken = tokensOf(sample.events)[2] as number;
-  const { engine } = make({}, { poisonToken });
+  const { engine } = make({}, { poisonToken, poisonCode });
   const bad = request({ prompt: [9] });
   const good = request({ prompt: [10], stop: { maxTokens: 1 } });
   engine.start(bad.request);
   engine.start(good.request);
   expect(await bad.over).toMatchObject({
     t: 'failed',
-    failure: { reason: 'ENGINE_FAILURE', message: 'logits are not finite' },
+    failure: { reason, message: 'logits are not finite' },
   });
   expect((await good.over).t).toBe('finished');
   expect(tokensOf(bad.events).length).toBe(2);
