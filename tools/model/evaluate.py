@@ -2,6 +2,7 @@
 
     python tools/model/evaluate.py MODEL.gguf --json gate.json --markdown gate.md
     python tools/model/evaluate.py MODEL.gguf --baseline MODEL-f32.gguf     beside the unrounded weights in f32 numerics
+    python tools/model/evaluate.py MODEL.gguf --llama LLAMA-SERVER          beside llama.cpp with the same file
     python tools/model/evaluate.py MODEL.gguf --kinds definition,look_up_200 --limit 50 --show 5
 
 Answers are greedy (`offensive` is sampled), without a prompt cache; at the end texts are asked for twice with one, and the
@@ -26,6 +27,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 import gate
 import tokenizer
+from gate_llama import LlamaServer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVICE = 'nandu.v1.GenerationService'
@@ -96,7 +98,10 @@ class Server:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(30)
 
-    def ask(self, case: gate.Case, temperature: float = 0, cache: str = 'CACHE_MODE_BYPASS'):
+    def ask(self, case: gate.Case, temperature: float = 0) -> gate.Answer:
+        return answer(self.generate(case, temperature))
+
+    def generate(self, case: gate.Case, temperature: float = 0, cache: str = 'CACHE_MODE_BYPASS'):
         tools = [{'name': tool['name'], 'description': tool.get('description', ''),
                   'parameters_json': to_json(tool['parameters'])} for tool in case.tools]
         chat = {'messages': [], 'tools': tools}
@@ -128,13 +133,13 @@ def answer(response) -> gate.Answer:
     return gate.Answer(choice.text, choice.finish_reason in (1, 4), tuple(calls), reasoning, broken)
 
 
-def ask_all(server: Server, kinds: list[str], limit: int, workers: int) -> dict[str, list[gate.Answer]]:
+def ask_all(server: Server | LlamaServer, kinds: list[str], limit: int, workers: int) -> dict[str, list[gate.Answer]]:
     found = {}
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for kind in kinds:
             cases = gate.cases(kind)[:limit or None]
             temperature = 1.0 if kind in SAMPLED else 0.0
-            found[kind] = [answer(r) for r in pool.map(lambda case, t=temperature: server.ask(case, t), cases)]
+            found[kind] = list(pool.map(lambda case, t=temperature: gate.as_answer(case, server.ask(case, t)), cases))
     return found
 
 
@@ -143,21 +148,21 @@ def compare_cache(server: Server) -> dict[str, int]:
     same = hits = restored = 0
     cases = gate.cases('look_up_2000')[:CACHED]
     for case in cases:
-        without = server.ask(case)
-        server.ask(case, cache='CACHE_MODE_READ_WRITE')
-        again = server.ask(case, cache='CACHE_MODE_READ_WRITE')
+        without = server.generate(case)
+        server.generate(case, cache='CACHE_MODE_READ_WRITE')
+        again = server.generate(case, cache='CACHE_MODE_READ_WRITE')
         hits += again.usage.prompt_cache_hit_tokens > 0
         restored += again.usage.prompt_cache_hit_tokens
         same += list(without.choices[0].token_ids) == list(again.choices[0].token_ids)
     return {'count': len(cases), 'hits': hits, 'restored_tokens': restored, 'same': same}
 
 
-def evaluate(model: pathlib.Path, numerics: str, kinds: list[str], args) -> tuple[dict, dict[str, list[gate.Answer]]]:
+def evaluate(name: str, place: Server | LlamaServer, kinds: list[str], args) -> tuple[dict, dict[str, list[gate.Answer]]]:
     began = time.monotonic()
-    with Server(model, numerics, 'none', args.threads, args.concurrent) as server:
+    with place as server:
         answers = ask_all(server, kinds, args.limit, args.concurrent)
     seconds = time.monotonic() - began
-    result = {'model': model.name, 'numerics': numerics, 'seconds': round(seconds, 1),
+    result = {'name': name, 'seconds': round(seconds, 1),
               'kinds': {kind: gate.score(kind, given) for kind, given in answers.items()}}
     greedy = [pair for kind, found in answers.items() if kind not in SAMPLED for pair in zip(gate.cases(kind), found)]
     result['in_form'] = {'count': len(greedy), 'share': sum(gate.is_in_form(*pair) for pair in greedy) / max(1, len(greedy))}
@@ -167,7 +172,7 @@ def evaluate(model: pathlib.Path, numerics: str, kinds: list[str], args) -> tupl
 def table(results: list[dict], cache: dict | None) -> str:
     """Markdown: one line for what is demanded or worth knowing, one column for each way of running the model."""
     demands = {(kind, measure): least for kind, measure, least in gate.DEMANDS}
-    lines = ['| asked | measure | demanded | ' + ' | '.join(f"{r['model']}, {r['numerics']}" for r in results) + ' |',
+    lines = ['| asked | measure | demanded | ' + ' | '.join(r['name'] for r in results) + ' |',
              '|---|---|---|' + '---|' * len(results)]
 
     def percent(share: float) -> str:
@@ -181,6 +186,9 @@ def table(results: list[dict], cache: dict | None) -> str:
     if results[0]['in_form']['count']:
         lines.append(f"| all greedy answers ({results[0]['in_form']['count']}) | ended by itself, in form | >= 100.0 % | "
                      + ' | '.join(percent(r['in_form']['share']) for r in results) + ' |')
+    if any('same_answers' in r for r in results):
+        lines.append('| all greedy answers | the same as in the first column | | '
+                     + ' | '.join(percent(r['same_answers']) if 'same_answers' in r else '' for r in results) + ' |')
     if cache:
         lines.append(f"| cache hit = miss ({cache['hits']} hits, {cache['restored_tokens']} tokens restored) | same tokens | "
                      f">= 100.0 % | {percent(cache['same'] / cache['count'])} |" + ' |' * (len(results) - 1))
@@ -192,6 +200,7 @@ def main() -> None:
     parser.add_argument('model', type=pathlib.Path)
     parser.add_argument('--numerics', default='reference')
     parser.add_argument('--baseline', type=pathlib.Path, help='another file, run in f32 numerics')
+    parser.add_argument('--llama', type=pathlib.Path, help='llama-server, asked the same with the same file')
     parser.add_argument('--kinds', help='comma-separated; default: all but the 10,000 samples of `offensive`')
     parser.add_argument('--limit', type=int, default=0, help='first cases of each kind; 0: all')
     parser.add_argument('--show', type=int, default=0, help='so many wrong answers of each kind')
@@ -202,10 +211,21 @@ def main() -> None:
     parser.add_argument('--markdown', type=pathlib.Path)
     args = parser.parse_args()
     kinds = args.kinds.split(',') if args.kinds else [kind for kind in gate.KINDS if kind not in SAMPLED]
-    result, answers = evaluate(args.model, args.numerics, kinds, args)
+
+    def served(model: pathlib.Path, numerics: str) -> tuple[dict, dict[str, list[gate.Answer]]]:
+        place = Server(model, numerics, 'none', args.threads, args.concurrent)
+        return evaluate(f'{model.name}, {numerics}', place, kinds, args)
+
+    result, answers = served(args.model, args.numerics)
     results = [result]
+    if args.llama:
+        place = LlamaServer(args.llama, args.model, MAX_TOKENS, args.threads, args.concurrent)
+        by_llama, others = evaluate(f'{args.model.name}, llama.cpp', place, kinds, args)
+        pairs = [pair for kind in kinds if kind not in SAMPLED for pair in zip(answers[kind], others[kind])]
+        by_llama['same_answers'] = sum((ours.text, ours.calls) == (theirs.text, theirs.calls) for ours, theirs in pairs) / max(1, len(pairs))
+        results.append(by_llama)
     if args.baseline:
-        results.append(evaluate(args.baseline, 'f32', kinds, args)[0])
+        results.append(served(args.baseline, 'f32')[0])
     cache = None
     if not args.no_cache:
         with tempfile.TemporaryDirectory() as folder:
