@@ -8,6 +8,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import { Failure } from '../base/failures.js';
 import type { Log } from '../base/log.js';
 import type { PriceList } from '../base/prices.js';
+import { within } from '../base/within.js';
 import { AdminHandlers, type ServerFacts } from './admin.js';
 import { CacheHandlers } from './cache.js';
 import { GenerationHandlers } from './generation.js';
@@ -17,7 +18,7 @@ import { addReflection } from './reflection.js';
 import { featureDisabled, serverStream, unary } from './rpc.js';
 import { startTimer } from './time.js';
 import { TokenizerHandlers } from './tokenizer.js';
-import { guardTransport, serverOptions } from './transport.js';
+import { guardTransport, type Outflow, serverOptions } from './transport.js';
 
 export interface ApiSettings {
   readonly maxRunning: number;
@@ -43,6 +44,8 @@ const LIVE = 'live';
 const DISK = 'disk';
 /** After the last answer, for the frames to leave and for watchers of health to hear of it. */
 const LINGER_MS = 250;
+/** How long a reader may stand still who has not got all of an answer. */
+const STALL_MS = 3000;
 
 /** Method name to what makes its handler, by service; a method that is missing answers FEATURE_DISABLED. */
 type Handlers = Partial<Record<ServiceName, Readonly<Record<string, (rpc: string) => UntypedHandleCall>>>>;
@@ -55,6 +58,7 @@ export class ApiServer {
   readonly #cache: CacheHandlers;
   readonly #admin: AdminHandlers;
   readonly #prices: PriceList | null;
+  readonly #outflow: Outflow;
   readonly #log: Log;
   #drained: Promise<void> | null = null;
 
@@ -65,7 +69,7 @@ export class ApiServer {
     this.#generation = new GenerationHandlers(this.slot, { defaultMaxTokens: settings.defaultMaxTokens, prices });
     this.#cache = new CacheHandlers(this.slot, this.#generation);
     this.#admin = new AdminHandlers(this.slot, facts, settings);
-    guardTransport(this.#server, log);
+    this.#outflow = guardTransport(this.#server, log);
     this.#addServices();
     this.#health.addToServer(this.#server);
     this.#health.setStatus(LIVE, 'SERVING');
@@ -117,11 +121,12 @@ export class ApiServer {
     const { state } = this.slot;
     this.slot.set({ t: 'draining', model: 'model' in state ? state.model : null });
     this.#cache.endWatches();
+    const untilMs = performance.now() + timeoutMs;
     const idle = this.#generation.whenIdle();
     const timer = startTimer(timeoutMs, () => this.#endRunning());
     await idle;
     clearTimeout(timer);
-    await this.#closeListener();
+    await this.#closeListener(untilMs);
     this.#admin.close();
   }
 
@@ -129,12 +134,21 @@ export class ApiServer {
     this.#generation.abortAll(new Failure('DRAINING', 'the server shut down before the request was done'));
   }
 
-  /** What is still open now are streams without an end, such as Watch of health, and readers that do not read. */
-  async #closeListener(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
-    const timer = setTimeout(() => this.#server.forceShutdown(), LINGER_MS);
+  /**
+   * What is still open now are answers on their way, streams without an end, such as Watch of health, and readers that do
+   * not read: once nothing goes out any more, or at `untilMs`, they are cut off.
+   */
+  async #closeListener(untilMs: number): Promise<void> {
+    const closed = new Promise<true>((resolve) => this.#server.tryShutdown(() => resolve(true)));
+    let sent: number;
+    do {
+      sent = this.#outflow.bytesSent();
+      const leftMs = untilMs - performance.now();
+      const patienceMs = this.#outflow.isWaiting() ? Math.min(STALL_MS, leftMs) : 0;
+      if (await within(Math.max(LINGER_MS, patienceMs), closed, false)) return;
+    } while (this.#outflow.bytesSent() !== sent && performance.now() < untilMs);
+    this.#server.forceShutdown();
     await closed;
-    clearTimeout(timer);
   }
 
   #showHealth(isServing: boolean): void {

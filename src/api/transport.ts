@@ -12,6 +12,7 @@
 // can hold there is none.
 
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import { logVerbosity, type Server, type ServerOptions, setLogVerbosity } from '@grpc/grpc-js';
 import type { Log } from '../base/log.js';
 
@@ -44,8 +45,15 @@ interface PrivateServer {
   createHttp2Server(credentials: unknown): Http2Server;
 }
 
+/** What leaves a server, on all its connections. */
+export interface Outflow {
+  readonly bytesSent: () => number;
+  /** Something written waits for its reader. */
+  readonly isWaiting: () => boolean;
+}
+
 /** To be called before the server is bound. */
-export function guardTransport(server: Server, log: Log): void {
+export function guardTransport(server: Server, log: Log): Outflow {
   // It prints what it also returns, such as a port that is taken; GRPC_TRACE and GRPC_VERBOSITY bring it back.
   if (!process.env.GRPC_VERBOSITY && !process.env.GRPC_TRACE) setLogVerbosity(logVerbosity.NONE);
   const internals = server as unknown as PrivateServer;
@@ -55,14 +63,33 @@ export function guardTransport(server: Server, log: Log): void {
   if (canRaiseLimit) {
     Object.assign(internals.commonServerOptions, { streamResetBurst: RAISED_RESETS, streamResetRate: RAISED_RESETS });
   }
+  let sentBefore = 0;
+  const sockets = new Set<Socket>();
+  const streams = new Set<ServerHttp2Stream>();
+  const onConnection = (socket: Socket): void => {
+    socket.setKeepAlive(true, KEEPALIVE_MS);
+    sockets.add(socket);
+    socket.once('close', () => {
+      sockets.delete(socket);
+      sentBefore += socket.bytesWritten;
+    });
+  };
+  const onStream = (stream: ServerHttp2Stream): void => {
+    streams.add(stream);
+    stream.once('close', () => streams.delete(stream));
+  };
   const createHttp2Server = internals.createHttp2Server;
   internals.createHttp2Server = (credentials) => {
     const http2Server = createHttp2Server.call(server, credentials);
     http2Server.prependListener('stream', dropEndlessTimeout);
-    http2Server.on('connection', (socket) => socket.setKeepAlive(true, KEEPALIVE_MS));
+    http2Server.on('connection', onConnection).on('stream', onStream);
     http2Server.prependListener('session', keepClosingSessionAlive);
     if (!canRaiseLimit) guardResets(http2Server, log);
     return http2Server;
+  };
+  return {
+    bytesSent: () => [...sockets].reduce((sum, socket) => sum + socket.bytesWritten, sentBefore),
+    isWaiting: () => [...streams].some(({ writableLength }) => writableLength > 0),
   };
 }
 

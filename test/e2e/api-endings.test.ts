@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { connect } from 'node:http2';
+import { type ClientHttp2Stream, connect } from 'node:http2';
 import { fileURLToPath } from 'node:url';
 import type { ClientReadableStream } from '@grpc/grpc-js';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -279,6 +279,45 @@ describe('a reader that does not read', () => {
       await drained;
     } finally {
       session.destroy();
+      await own.close();
+    }
+  });
+
+  test('gets a long answer to its end from a server that drains, however slowly, and ends no drain by reading nothing', async () => {
+    const own = await startHarness({ contextTokens: 1_000_000 });
+    const sessions = [connect(`http://${own.address}`), connect(`http://${own.address}`)];
+    try {
+      const [slow, idle] = sessions.map((session) => {
+        session.on('error', () => {}); // of the one that is cut off
+        const call = session.request({
+          ':method': 'POST',
+          ':path': '/nandu.v1.GenerationService/Generate',
+          'content-type': 'application/grpc',
+        });
+        call.on('error', () => {});
+        const output = { logprobs: true, topLogprobs: 20 };
+        const request = { ...endless, stop: { maxTokens: 2000, ignoreEos: true }, output };
+        call.end(frame('nandu.v1.GenerateRequest', request));
+        return call;
+      }) as [ClientHttp2Stream, ClientHttp2Stream];
+      await until(() => own.engine.numStarted === 2);
+      await until(() => own.engine.numLive === 0);
+      const drained = own.server.drain(60_000);
+      const chunks: Buffer[] = [];
+      const isOver = once(slow, 'end');
+      slow.on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        slow.pause();
+        setTimeout(() => slow.resume(), 60);
+      });
+      await isOver;
+      const [answer] = unframe('nandu.v1.GenerateResponse', Buffer.concat(chunks));
+      expect(answer.choices[0].logprobs.length).toBe(2000);
+      expect(chunks.length).toBeGreaterThan(10); // ten pauses outlast what a drain waits for anyone
+      await drained;
+      expect(idle.readableEnded).toBe(false);
+    } finally {
+      for (const session of sessions) session.destroy();
       await own.close();
     }
   });

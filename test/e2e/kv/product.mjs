@@ -188,12 +188,14 @@ class Case {
 
   /** Beside a request that holds the same rows. */
   async live(server) {
-    const holder = server.open(this.prompt, { maxTokens: 600 });
-    await holder.first;
-    const answer = await server.ask(this.prompt);
-    holder.cancel();
-    await holder.end;
-    this.#compare(answer, 'live');
+    const { answer } = await this.#inTime('live', async () => {
+      const holder = server.open(this.prompt, { maxTokens: 600 });
+      await holder.first;
+      const beside = await server.ask(this.prompt);
+      holder.cancel();
+      await holder.end;
+      return beside;
+    });
     assert.equal(answer.usage.promptCacheHitTokens, this.hits, `${this.name}, live: hits`);
     this.counts.liveTokens += answer.usage.hitLiveTokens;
   }
@@ -201,18 +203,9 @@ class Case {
   /** @param tier where all hits must come from when nobody else is there; null: from anywhere. */
   async check(server, state, tier) {
     const isCrowded = this.values.company === 'crowd';
-    const ask = () => (isCrowded ? this.#inCrowd(server) : server.ask(this.prompt));
-    let answer = await ask();
-    this.#compare(answer, state);
-    // A machine too busy to read in time computes instead, and leaves the disk alone for some seconds: right, but no hit.
-    const isSlow = () => answer.usage.miss.reason === 'MISS_REASON_UNAVAILABLE';
-    const wasSlow = isSlow();
-    for (let tries = 0; isSlow() && tries < SLOW_TRIES; tries++) {
-      this.counts.slow += 1;
-      await sleep(SLOW_REST_MS);
-      answer = await ask();
-      this.#compare(answer, state);
-    }
+    const { answer, wasSlow } = await this.#inTime(state, () =>
+      isCrowded ? this.#inCrowd(server) : server.ask(this.prompt),
+    );
     const { usage } = answer;
     const where = `${this.name}, ${state}: ${JSON.stringify(usage)}`;
     if (this.values.length <= BLOCK) assert.equal(usage.miss.reason, 'MISS_REASON_SHORT', where);
@@ -223,6 +216,21 @@ class Case {
     if (tier === 'disk' && !isCrowded && !wasSlow) assert.equal(usage.hitDiskTokens, this.hits, where);
     // RAM for the cache is measured in rows: where there are none, points find little room.
     if (tier === 'memory' && this.values.geometry !== 'plain') assert.equal(usage.hitDiskTokens, 0, where);
+  }
+
+  /** A machine too busy to read in time computes instead, and leaves the disk alone for some seconds: right, but no hit. */
+  async #inTime(state, ask) {
+    let answer = await ask();
+    this.#compare(answer, state);
+    const isSlow = () => answer.usage.miss.reason === 'MISS_REASON_UNAVAILABLE';
+    const wasSlow = isSlow();
+    for (let tries = 0; isSlow() && tries < SLOW_TRIES; tries++) {
+      this.counts.slow += 1;
+      await sleep(SLOW_REST_MS);
+      answer = await ask();
+      this.#compare(answer, state);
+    }
+    return { answer, wasSlow };
   }
 
   /** The prompt among eight others: three ask the same, three something new, two give up. */
