@@ -152,30 +152,43 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+int32_t wait_for(IoEngine& io, IoRequest request) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int32_t answer = 1;
+  request.done = [&](int32_t result) {
+    const std::lock_guard lock(mutex);
+    answer = result;
+    changed.notify_all();
+  };
+  std::unique_lock lock(mutex);
+  io.submit(std::move(request));
+  changed.wait(lock, [&] { return answer != 1; });
+  return answer;
+}
+
 // Every block written once, so that nobody measures unwritten extents; and read back, so that somebody looked at them.
 void make_file(const Options& options, uint8_t* memory) {
-  IoOptions io_options;
-  auto io = std::move(open_io_engine(io_options).value());
+  auto io = std::move(open_io_engine({}).value());
   const Result<uint32_t> file = io->add_file(options.file, true, false);
   if (!file.ok()) stop(file.error().message);
-  if (io->allocate(file.value(), 0, options.mib << 20) != 0) stop("the file cannot be allocated");
+  IoRequest room;
+  room.op = IoOp::kAllocate;
+  room.file = file.value();
+  room.length = options.mib << 20;
+  if (wait_for(*io, std::move(room)) != 0) stop("the file cannot be allocated");
   for (const IoOp op : {IoOp::kWrite, IoOp::kRead})
-    for (uint64_t block = 0; block < options.mib; block++) {
-      std::mutex mutex;
-      std::condition_variable changed;
-      int32_t answer = 1;
-      if (op == IoOp::kWrite) memset(memory, static_cast<int>(block * 7 + 1) & 0xff, kBlock);
-      IoRequest request{op, IoClass::kDemandKv, file.value(), block * kBlock, memory, kBlock, 0, [&](int32_t result) {
-                          const std::lock_guard lock(mutex);
-                          answer = result;
-                          changed.notify_all();
-                        }};
-      std::unique_lock lock(mutex);
-      io->submit(std::move(request));
-      changed.wait(lock, [&] { return answer != 1; });
-      if (answer != 0 || memory[0] != uint8_t(block * 7 + 1) || memory[kBlock - 1] != memory[0])
+    for (uint64_t block = 0; block < options.mib; block += op == IoOp::kRead ? 64 : 1) {  // reads a sample
+      const auto filling = static_cast<uint8_t>(block * 7 + 1);
+      memset(memory, op == IoOp::kWrite ? filling : 0, kBlock);
+      IoRequest request;
+      request.op = op;
+      request.file = file.value();
+      request.offset = block * kBlock;
+      request.data = memory;
+      request.bytes = kBlock;
+      if (wait_for(*io, std::move(request)) != 0 || memory[0] != filling || memory[kBlock - 1] != filling)
         stop("the file does not hold what was written");
-      if (op == IoOp::kRead) block += 63;  // a sample
     }
 }
 

@@ -5,6 +5,7 @@
 //   decode    D1 over rows in DRAM, all threads: GB/s of weights and the ratio to the read loop of the same round
 //   panel     m activations, one thread, weights from DRAM, unpacking included: GMAC/s and the share of the peak
 //   path      Dn against P by m, all threads: where P begins to pay
+//   tiles     int8 tiles against P by m, one thread, unpacking included; only where the target is amx
 // Windows of all kinds take turns within a round, so a neighbour's noise hits them alike; `best` is the mean of the
 // best 5 % of the rounds, `median` their middle. Build and run: bench/kernels/matmul.sh [--target NAME] [--only KIND]
 // [--types A,B]
@@ -305,6 +306,28 @@ void path(Bench& b) {
   }
 }
 
+// Ratios are of windows next to each other; that of the medians is printed.
+void tiles(Bench& b) {
+  if (strcmp(b.set->name, "amx") != 0) return;
+  for (const TypeInfo* info : b.types) {
+    if (info->block_values == 1) continue;
+    for (uint32_t m : {8u, 12u, 16u, 24u, 32u, 48u, 64u, 128u, 256u}) {
+      Rounds p, t, ratio;
+      const double macs = static_cast<double>(kK * m) / static_cast<double>(row_bytes(*info, kK)) / 1e9;
+      const size_t bytes = std::max(size_t{1} << 20, (size_t{64} << 20) / m);
+      for (int round = 0; round < kRounds / 4; round++) {
+        p.values.push_back(b.product(*info, 1, m, 64, bytes, kPathP) * macs);
+        t.values.push_back(b.product(*info, 1, m, 64, bytes, kPathAmxInt8) * macs);
+        ratio.values.push_back(t.values.back() / p.values.back());
+      }
+      printf(
+          "{\"kind\":\"tiles\",\"type\":\"%s\",\"m\":%u,\"p_best_gmac_s\":%.1f,\"tiles_best_gmac_s\":%.1f,"
+          "\"median_ratio\":%.3f}\n",
+          info->name, m, p.best(), t.best(), ratio.median());
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -326,5 +349,6 @@ int main(int argc, char** argv) {
   if (!*only || !strcmp(only, "decode")) decode(b);
   if (!*only || !strcmp(only, "panel")) panel(b);
   if (!*only || !strcmp(only, "path")) path(b);
+  if (!*only || !strcmp(only, "tiles")) tiles(b);
   return 0;
 }

@@ -11,6 +11,7 @@ targets=native/kernels/targets
 c++ $flags -c $targets/scalar/scalar.cc -o $out/scalar.o
 c++ $flags $avx2 -c $targets/avx2/avx2.cc -o $out/avx2.o
 c++ $flags $avx512 -c $targets/avx512/avx512.cc -o $out/avx512.o
+c++ $flags $avx512 -c $targets/amx/amx.cc -o $out/amx.o
 c++ -O2 -std=c++20 -pthread -Wno-uninitialized -o $out/matmul \
-  bench/kernels/matmul.cc native/kernels/dispatch.cc $out/scalar.o $out/avx2.o $out/avx512.o
+  bench/kernels/matmul.cc native/kernels/dispatch.cc $out/scalar.o $out/avx2.o $out/avx512.o $out/amx.o
 exec $out/matmul "$@"
