@@ -11,7 +11,7 @@ import type { StopOptions__Output } from './gen/nandu/v1/StopOptions.js';
 import type { StreamOptions__Output } from './gen/nandu/v1/StreamOptions.js';
 import type { TextOptions__Output } from './gen/nandu/v1/TextOptions.js';
 import type { PromptInput, TextInput } from './prompt.js';
-import { FieldErrors, mapPath } from './validate.js';
+import { FieldErrors, mapPath, snakeCase } from './validate.js';
 
 /** What the checks need to know of the model and the server. */
 export interface RequestLimits {
@@ -322,9 +322,4 @@ function parseLabels(labels: Readonly<Record<string, string>>, errors: FieldErro
 /** Whether it has more characters, not UTF-16 units, of which one takes two at most; long ones are not taken apart. */
 function isLonger(text: string, charsMax: number): boolean {
   return text.length > 2 * charsMax || [...text].length > charsMax;
-}
-
-/** Name in the proto of a field name in code. */
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

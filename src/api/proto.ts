@@ -9,7 +9,7 @@ import {
   type PackageDefinition,
   type ServiceDefinition,
 } from '@grpc/proto-loader';
-import type { FieldViolation } from '../base/failures.js';
+import { FieldErrors } from './validate.js';
 import { checkWire, type MessageDescriptor, wireTypeOf } from './wire.js';
 
 const protoFolder = fileURLToPath(new URL('../../proto', import.meta.url));
@@ -38,11 +38,11 @@ export const SERVICES = [
 ] as const;
 export type ServiceName = (typeof SERVICES)[number];
 
-const badTexts = new WeakMap<object, readonly FieldViolation[]>();
+const badTexts = new WeakMap<object, FieldErrors>();
 
-/** Fields of a request that came as bytes which are no UTF-8; they were decoded with other characters in their place. */
-export function badTextsOf(request: object): readonly FieldViolation[] {
-  return badTexts.get(request) ?? [];
+/** Refuses a request with texts that came as bytes which are no UTF-8: decoded, they have other characters in their place. */
+export function refuseBadTexts(request: object): void {
+  badTexts.get(request)?.throwIfAny();
 }
 
 /** Requests are checked before they are decoded: see wire.ts. */
@@ -52,9 +52,10 @@ export function serviceDefinition(name: ServiceName): ServiceDefinition {
     methods.map(([method, definition]) => {
       const wireType = wireTypeOf(definition.requestType.type as unknown as MessageDescriptor, descriptorOf);
       const requestDeserialize = (bytes: Buffer): object => {
-        const violations = checkWire(wireType, bytes);
+        const errors = new FieldErrors();
+        checkWire(wireType, bytes, errors);
         const request = definition.requestDeserialize(bytes) as object;
-        if (violations.length > 0) badTexts.set(request, violations);
+        badTexts.set(request, errors);
         return request;
       };
       return [method, { ...definition, requestDeserialize }];

@@ -15,7 +15,7 @@ import {
 } from '@grpc/grpc-js';
 import { Failure } from '../base/failures.js';
 import type { Log } from '../base/log.js';
-import { badTextsOf } from './proto.js';
+import { refuseBadTexts } from './proto.js';
 import { CallEnded, statusOf } from './status.js';
 import { startTimer } from './time.js';
 
@@ -146,7 +146,7 @@ export function unary<Request, Response>(
 ): handleUnaryCall<Request, Response> {
   return (grpcCall, callback) => {
     const call = new Call(rpc, sink, grpcCall as ServerUnaryCall<unknown, unknown>);
-    invoke(async () => handler(checked(grpcCall.request), call)).then(
+    invoke(grpcCall.request, async () => handler(grpcCall.request, call)).then(
       (response) => {
         if (call.end(StatusCodes.OK, null, null)) callback(null, response);
       },
@@ -166,7 +166,7 @@ export function serverStream<Request, Response>(
   return (grpcCall) => {
     const call = new Call(rpc, sink, grpcCall as ServerWritableStream<unknown, unknown>);
     const out = new Outlet<Response>(grpcCall as ServerWritableStream<unknown, Response>);
-    invoke(() => handler(checked(grpcCall.request), call, out)).then(
+    invoke(grpcCall.request, () => handler(grpcCall.request, call, out)).then(
       () => {
         if (call.end(StatusCodes.OK, null, null)) grpcCall.end();
       },
@@ -179,16 +179,9 @@ export function serverStream<Request, Response>(
   };
 }
 
-/** Refuses a request whose texts are not those that were sent. */
-function checked<Request>(request: Request): Request {
-  const [...violations] = badTextsOf(request as object);
-  const [first] = violations;
-  if (first) throw new Failure('INVALID_FIELD', `${first.field}: ${first.description}`, { violations });
-  return request;
-}
-
 /** Also what is thrown before the first await becomes a rejection. */
-async function invoke<Result>(run: () => Promise<Result>): Promise<Result> {
+async function invoke<Result>(request: unknown, run: () => Promise<Result>): Promise<Result> {
+  refuseBadTexts(request as object);
   return run();
 }
 

@@ -123,3 +123,8 @@ function rangeText({ low, high, isLowOpen }: NumberRange): string {
 export function mapPath(field: string, key: string): string {
   return `${field}[${key.length <= KEY_CHARS_MAX ? key : `${key.slice(0, KEY_CHARS_MAX)}…`}]`;
 }
+
+/** Name in the proto of a field name in code. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

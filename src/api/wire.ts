@@ -3,7 +3,7 @@
 // not be the one that was sent.
 
 import { isUtf8 } from 'node:buffer';
-import type { FieldViolation } from '../base/failures.js';
+import { type FieldErrors, snakeCase } from './validate.js';
 
 /** What proto-loader tells of a message, as far as it is used here. */
 export interface MessageDescriptor {
@@ -53,7 +53,7 @@ export function wireTypeOf(message: MessageDescriptor, find: (name: string) => M
     const isMessage = type === 'TYPE_MESSAGE';
     const inner = message.nestedType.find((nested) => nested.name === typeName);
     const field = {
-      name: name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      name: snakeCase(name),
       wire: WIRE_OF[type] ?? VARINT,
       isRepeated: label === 'LABEL_REPEATED',
       isText: type === 'TYPE_STRING',
@@ -65,11 +65,9 @@ export function wireTypeOf(message: MessageDescriptor, find: (name: string) => M
   return new Map(fields);
 }
 
-/** Fields whose bytes are no text. Throws when `bytes` are no message of this type. */
-export function checkWire(type: WireType, bytes: Uint8Array): FieldViolation[] {
-  const violations: FieldViolation[] = [];
-  new Walk(bytes, violations).message(type, bytes.length, '');
-  return violations;
+/** Tells `errors` the fields whose bytes are no text. Throws when `bytes` are no message of this type. */
+export function checkWire(type: WireType, bytes: Uint8Array, errors: FieldErrors): void {
+  new Walk(bytes, errors).message(type, bytes.length, '');
 }
 
 class Walk {
@@ -79,7 +77,7 @@ class Walk {
 
   constructor(
     private readonly bytes: Uint8Array,
-    private readonly violations: FieldViolation[],
+    private readonly errors: FieldErrors,
   ) {}
 
   message(type: WireType, end: number, path: string): void {
@@ -109,8 +107,8 @@ class Walk {
 
   #text(field: string, start: number): void {
     if (isUtf8(this.bytes.subarray(start, this.#at))) return;
-    if (this.#map === null) this.violations.push({ field, description: 'is not UTF-8' });
-    else this.violations.push({ field: this.#map, description: 'holds a key or value that is not UTF-8' });
+    if (this.#map === null) this.errors.invalid(field, 'is not UTF-8');
+    else this.errors.invalid(this.#map, 'holds a key or value that is not UTF-8');
   }
 
   #inner({ message, isMap }: WireField, path: string, start: number): void {

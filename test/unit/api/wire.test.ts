@@ -2,7 +2,8 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { badTextsOf, serviceDefinition } from '../../../src/api/proto.js';
+import { refuseBadTexts, serviceDefinition } from '../../../src/api/proto.js';
+import type { Failure } from '../../../src/base/failures.js';
 
 const { Generate } = serviceDefinition('nandu.v1.GenerationService');
 const decode = (...parts: (Uint8Array | number[])[]): object =>
@@ -11,7 +12,16 @@ const encode = (request: object): Buffer => Generate?.requestSerialize(request) 
 /** A field with a length. */
 const field = (number: number, bytes: Uint8Array | number[]): Buffer =>
   Buffer.from([number * 8 + 2, bytes.length, ...bytes]);
-const fieldsOf = (request: object): string[] => badTextsOf(request).map(({ field: name }) => name);
+const refusalOf = (request: object): Failure | null => {
+  try {
+    refuseBadTexts(request);
+    return null;
+  } catch (error) {
+    return error as Failure;
+  }
+};
+const fieldsOf = (request: object): string[] =>
+  refusalOf(request)?.facts.violations?.map(({ field: name }) => name) ?? [];
 
 const request = {
   text: 'caf\u00e9 \ufffd \u{1f600}',
@@ -44,6 +54,21 @@ test('texts that are not UTF-8 are told by their fields', () => {
   expect(fieldsOf(decode(field(2, [...message([0x61]), ...message(bad)])))).toEqual(['chat.messages[1].content']);
   expect(fieldsOf(decode(field(7, [...field(3, [0x61]), ...field(3, bad)])))).toEqual(['stop.sequences[1]']);
   expect(fieldsOf(decode(field(15, [...field(1, [0x61]), ...field(2, bad)])))).toEqual(['labels']);
+});
+
+test('a million bad texts are counted, not listed', () => {
+  const one = field(3, [0xff]);
+  const many = Buffer.alloc(one.length * 1_000_000, one);
+  const length = [
+    (many.length & 0x7f) | 0x80,
+    ((many.length >> 7) & 0x7f) | 0x80,
+    ((many.length >> 14) & 0x7f) | 0x80,
+    many.length >> 21,
+  ];
+  const refusal = refusalOf(decode([0x3a, ...length], many));
+  expect(refusal?.message).toBe('stop.sequences[0]: is not UTF-8 (and 999999 more)');
+  expect(refusal?.facts.violations?.length).toBe(200);
+  expect(refusal?.facts.metadata).toEqual({ violations_total: '1000000' });
 });
 
 test('a message that is cut anywhere is none, or one of whole fields', () => {
