@@ -16,6 +16,17 @@ export function call(client, method, request) {
   );
 }
 
+/** A greedy answer of exactly `maxTokens`, with its timings. */
+export function generate(client, ids, maxTokens, mode) {
+  return call(client, 'Generate', {
+    token_ids: { ids: [...ids] },
+    sampling: { temperature: 0 },
+    stop: { max_tokens: maxTokens, ignore_eos: true },
+    cache: { mode },
+    output: { timings: true },
+  });
+}
+
 export class Server {
   /** `listening` resolves to the port, `serving` when the model answers. `more`: further flags; by themselves nothing is kept, and the user's own cache is left alone. */
   constructor(model, threads, more = ['--kv-dir', 'none', '--kv-memory', '0']) {
@@ -33,7 +44,9 @@ export class Server {
       ...more,
     ];
     this.process = spawn(process.execPath, [nandu, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
-    process.once('exit', () => this.process.kill()); // a bench that fails leaves no server behind
+    const kill = () => this.process.kill();
+    process.once('exit', kill); // a bench that fails leaves no server behind
+    this.process.once('exit', () => process.off('exit', kill));
     const lines = [this.process.stdout, this.process.stderr].map((input) => createInterface({ input }));
     const logged = (message) =>
       new Promise((resolve, reject) => {

@@ -8,9 +8,8 @@
 // one_token prefix + 1 tokens: nothing is computed but the last token, so all its CPU counts as cost of the hit
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { gate, machine, median, nandu, options, prompt, rounded, spanMs, warm } from '../engine/lib.mjs';
-import { call, Server } from '../engine/server.mjs';
+import { gate, machine, median, nandu, options, prompt, rounded, sleep, spanMs, warm } from '../engine/lib.mjs';
+import { call, generate, Server } from '../engine/server.mjs';
 
 const flags = options(import.meta.url, {
   ...{ prefix: 8192, tail: 16, hits: 9, dir: '/tmp/nandu-bench-kv', vocab: 32000 },
@@ -23,15 +22,7 @@ async function start() {
   return { server, client: await server.client(), admin: await server.client('AdminService') };
 }
 
-function ask(client, ids, mode = 'CACHE_MODE_READ_WRITE') {
-  return call(client, 'Generate', {
-    token_ids: { ids: [...ids] },
-    sampling: { temperature: 0 },
-    stop: { max_tokens: 1, ignore_eos: true },
-    cache: { mode },
-    output: { timings: true },
-  });
-}
+const ask = (client, ids, mode = 'CACHE_MODE_READ_WRITE') => generate(client, ids, 1, mode);
 
 async function measured({ server, client }, ids, mode) {
   const cpu = server.cpu().all;

@@ -39,7 +39,7 @@ import {
   warm,
   watched,
 } from '../engine/lib.mjs';
-import { call, Server } from '../engine/server.mjs';
+import { call, generate, Server } from '../engine/server.mjs';
 
 const flags = options(import.meta.url, {
   ...{ prefix: 8192, tail: 16, rounds: 5, vocab: 32000, 'kv-type': 'f32', keep: '' },
@@ -81,14 +81,7 @@ async function timed(work) {
 async function startNandu() {
   const server = await Server.withDisk(flags.model, flags.threads, kvDir, ['--kv-memory', '0']);
   const client = await server.client();
-  const ask = (ids, mode) =>
-    call(client, 'Generate', {
-      token_ids: { ids },
-      sampling: { temperature: 0 },
-      stop: { max_tokens: 1, ignore_eos: true },
-      cache: { mode },
-      output: { timings: true },
-    });
+  const ask = (ids, mode) => generate(client, ids, 1, mode);
   await ask(unrelated, 'CACHE_MODE_BYPASS');
   return { server, ask };
 }

@@ -5,7 +5,7 @@
 //   node bench/kv/writes.mjs --model /tmp/m/medium.gguf [--tokens 384] [--rounds 5] [--dir DIR] [--threads 2]
 import { rmSync } from 'node:fs';
 import { cpuByPart, gate, machine, median, options, prompt, rounded, sleep, spanMs, warm } from '../engine/lib.mjs';
-import { call, Server } from '../engine/server.mjs';
+import { call, generate, Server } from '../engine/server.mjs';
 
 const flags = options(import.meta.url, {
   ...{ tokens: 384, rounds: 5, dir: '/tmp/nandu-bench-writes', vocab: 32000 },
@@ -18,13 +18,8 @@ const admin = await server.client('AdminService');
 
 async function decode(seed, mode) {
   const before = cpuByPart(server.process.pid);
-  const { usage, timings } = await call(client, 'Generate', {
-    token_ids: { ids: [...prompt(130, seed, Number(flags.vocab))] },
-    sampling: { temperature: 0 },
-    stop: { max_tokens: Number(flags.tokens), ignore_eos: true },
-    cache: { mode },
-    output: { timings: true },
-  });
+  const ids = prompt(130, seed, Number(flags.vocab));
+  const { usage, timings } = await generate(client, ids, Number(flags.tokens), mode);
   await sleep(2500); // longer than a group commit waits
   const after = cpuByPart(server.process.pid);
   const cpu = (part) => after[part] - before[part];

@@ -139,7 +139,7 @@ def ask_all(server: Server | LlamaServer, kinds: list[str], limit: int, workers:
         for kind in kinds:
             cases = gate.cases(kind)[:limit or None]
             temperature = 1.0 if kind in SAMPLED else 0.0
-            found[kind] = list(pool.map(lambda case, t=temperature: gate.as_answer(case, server.ask(case, t)), cases))
+            found[kind] = list(pool.map(lambda case, t=temperature: server.ask(case, t), cases))
     return found
 
 

@@ -337,12 +337,9 @@ DETAILS = {
 }
 
 
-def as_answer(case: Case, given: Answer | str) -> Answer:
-    return given if isinstance(given, Answer) else parse(given, case.thinks)
-
-
 def _read(kind: str, answers: list[Answer | str]) -> list[tuple[Case, Answer]]:
-    return [(case, as_answer(case, given)) for case, given in zip(cases(kind), answers)]
+    return [(case, given if isinstance(given, Answer) else parse(given, case.thinks))
+            for case, given in zip(cases(kind), answers)]
 
 
 def score(kind: str, answers: list[Answer | str]) -> dict[str, float | int]:

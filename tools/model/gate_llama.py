@@ -23,7 +23,7 @@ CONTEXT = 4096
 
 
 class LlamaServer:
-    """`llama-server` on a free port, until the block ends. `ask` gives raw text, as gate.score takes it."""
+    """`llama-server` on a free port, until the block ends."""
 
     def __init__(self, program: pathlib.Path, model: pathlib.Path, max_tokens: int, threads: int, concurrent: int):
         with socket.socket() as probe:
@@ -70,11 +70,11 @@ class LlamaServer:
             raise SystemExit(f'gate_llama: llama-server: {path}: {status}: {answer[:500]!r}')
         return json.loads(answer)
 
-    def ask(self, case: gate.Case, temperature: float = 0) -> str:
+    def ask(self, case: gate.Case, temperature: float = 0) -> gate.Answer:
         prompt = self._answer('/tokenize', {'content': case.prompt, 'parse_special': True, 'add_special': False})['tokens']
         body = {'prompt': prompt, 'n_predict': self._max_tokens, 'temperature': temperature, 'seed': 5, 'cache_prompt': False}
         if temperature:  # nandu's sampling: of all tokens, by their probability
             body['samplers'] = ['temperature']
         found = self._answer('/completion', body)
         ended = found['stop_type'] == 'eos' and not found['content'].endswith(skills.EOS)
-        return found['content'] + (skills.EOS if ended else '')
+        return gate.parse(found['content'] + (skills.EOS if ended else ''), case.thinks)
