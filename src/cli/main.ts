@@ -1,29 +1,30 @@
 // The command line: what commands there are, and what happens to an error. Each command is a file beside this one.
 
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Command } from 'commander';
 import { registerCache } from './cache.js';
-import { ExitCode, exitCodeOf } from './format.js';
+import { ExitCode, reportError } from './format.js';
 import { registerInspect } from './inspect.js';
 import { openKvDirectory } from './kv.js';
 import { registerPlan } from './plan.js';
 import { registerRun } from './run.js';
 import { registerScore } from './score.js';
+import { registerServe } from './serve.js';
 import { registerSynth } from './synth.js';
 import { registerTokenize } from './tokenize.js';
 
-const LOCAL_COMMANDS: ReadonlyMap<string | undefined, (program: Command) => void> = new Map([
-  ['run', registerRun],
-  ['score', registerScore],
-  ['inspect', registerInspect],
-  ['plan', registerPlan],
-  ['cache', (program) => registerCache(program, openKvDirectory)],
-  ['synth', registerSynth],
-  ['tokenize', registerTokenize],
-]);
+const COMMANDS: readonly ((program: Command) => void)[] = [
+  registerServe,
+  registerRun,
+  registerScore,
+  registerInspect,
+  registerPlan,
+  (program) => registerCache(program, openKvDirectory),
+  registerSynth,
+  registerTokenize,
+];
 
-/** `name`: the command that is called, as far as it is known by its place. */
-async function makeProgram(name: string | undefined): Promise<Command> {
+function makeProgram(): Command {
   const program = new Command('nandu')
     .description('Serves DeepSeek-V4-class models over gRPC from a CPU.')
     .version(readVersion(), '-V, --version', 'print the version')
@@ -52,9 +53,7 @@ Exit codes:
 
 Results go to standard output, progress and remarks to standard error.`,
     );
-  // The server brings gRPC, most of the time that a command takes to start: only where it is meant, or listed.
-  if (!LOCAL_COMMANDS.has(name)) (await import('./serve.js')).registerServe(program);
-  for (const register of LOCAL_COMMANDS.values()) register(program);
+  for (const register of COMMANDS) register(program);
   for (const command of program.commands) command.exitOverride().configureOutput(program.configureOutput());
   return program;
 }
@@ -64,13 +63,9 @@ export async function runCli(argv: readonly string[]): Promise<void> {
   // A reader that has seen enough (`nandu inspect | head`) closes the pipe: no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : ExitCode.IO));
   try {
-    const program = await makeProgram(argv[2]);
-    await program.parseAsync(argv);
+    await makeProgram().parseAsync(argv);
   } catch (error) {
-    process.exitCode = exitCodeOf(error);
-    if (error instanceof CommanderError) return; // commander has printed it, or it is the help
-    if (process.exitCode === ExitCode.UNEXPECTED && error instanceof Error) console.error(error.stack);
-    else console.error(`nandu: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]}`);
+    reportError(error);
   }
 }
 

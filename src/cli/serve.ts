@@ -1,33 +1,14 @@
-// nandu serve: the listener opens at once, the model loads behind it, a signal drains, and the exit code says how it went.
-//
-//   listening ──▶ loading ──▶ serving ──SIGTERM, SIGINT──▶ draining ──▶ exit 0
-//                    └──▶ exit 66: the model file          └──second signal──▶ exit 130, 143
+// nandu serve: its flags, and the order in which it starts. What it does then is serve-process.ts.
 
-import { readFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { loadAddon, type ModelDescription } from '../addon/load.js';
-import type { ServerFacts } from '../api/admin.js';
-import { ApiServer } from '../api/server.js';
-import { newInstanceId } from '../base/ids.js';
-import { type Log, openLog } from '../base/log.js';
+import { loadAddon } from '../addon/load.js';
 import { DEFAULT_PRICES, type PriceList } from '../base/prices.js';
-import { within } from '../base/within.js';
 import { type Config, flagOf, readConfig, SETTINGS, type SettingName } from '../config.js';
-import { UnavailableError } from './format.js';
+import { reportError } from './format.js';
 import { modelPath } from './model.js';
-import { modelNameOf, type OpenedModel, openServedModel } from './served-model.js';
+import { ModelLoad } from './model-load.js';
 
 type ServeFlags = Readonly<Partial<Record<SettingName, string>>>;
-
-const SIGNAL_EXIT = { SIGINT: 130, SIGTERM: 143 } as const;
-type Signal = keyof typeof SIGNAL_EXIT;
-/** Above the 10 s that the store gives what is queued when it is closed. */
-const CLOSE_PATIENCE_MS = 15_000;
-/** What requests may call the embedded model. */
-const DEFAULT_MODEL_NAME = 'default';
 
 export function registerServe(program: Command): void {
   const command = program
@@ -58,153 +39,20 @@ Examples:
 async function serve(flags: ServeFlags): Promise<void> {
   const config = readConfig(flags, process.env);
   const prices = await pricesOf(config);
-  const build = readBuild();
-  const instanceId = newInstanceId();
-  const { log, flush } = await openLog({
-    level: config.logLevel,
-    format: config.logFormat,
-    fields: { service: 'nandu', version: build.version, instance: instanceId },
-  });
+  const addon = loadAddon();
+  // Native loads on threads of its own; importing gRPC takes as long as a gigabyte of that.
+  const load = new ModelLoad(addon, modelPath(config.model ?? undefined), config);
+  const { serveUntilStopped } = await import('./serve-process.js');
   try {
-    await new ServeProcess(config, prices, log, build, instanceId).run();
-  } finally {
-    await flush();
+    await serveUntilStopped(config, prices, load);
+  } catch (error) {
+    reportError(error);
   }
-  // A load that a signal overtook may still be reading, and a store still closing on a disk that hangs.
-  loadAddon().exitNow(0);
-}
-
-interface Build {
-  readonly version: string;
-  readonly revision: string;
-}
-
-class ServeProcess {
-  readonly #server: ApiServer;
-  #description: ModelDescription | null = null;
-  #opened: OpenedModel | null = null;
-  #onStop: () => void = () => {};
-  readonly #stopped = new Promise<void>((resolve) => {
-    this.#onStop = resolve;
-  });
-  #isStopping = false;
-
-  constructor(
-    private readonly config: Config,
-    prices: PriceList | null,
-    private readonly log: Log,
-    private readonly build: Build,
-    private readonly instanceId: string,
-  ) {
-    this.#server = new ApiServer({
-      modelName: config.model === null ? DEFAULT_MODEL_NAME : modelNameOf(config.model),
-      settings: config,
-      prices,
-      facts: () => this.#facts(),
-      log,
-    });
-  }
-
-  /** Resolves after a drain; rejects with why the server could not start. */
-  async run(): Promise<void> {
-    const onSignal = (signal: Signal): void => this.#stop(signal);
-    process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-    try {
-      await this.#listen();
-      // A signal while loading does not wait for the load.
-      await Promise.race([this.#load(), this.#stopped]);
-      await this.#stopped;
-      await this.#server.drain(this.config.drainTimeout);
-      this.log.info('drained');
-    } finally {
-      await this.#server.close();
-      // A device that hangs keeps the store's threads; nobody waits for it longer than the store itself would.
-      if (this.#opened) await within(CLOSE_PATIENCE_MS, this.#opened.close(), undefined);
-      process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
-    }
-  }
-
-  async #listen(): Promise<void> {
-    const { listen } = this.config;
-    try {
-      const port = await this.#server.listen(listen);
-      this.log.info({ listen, port }, 'listening');
-    } catch (error) {
-      const { message } = error as Error;
-      const why = /EADDRINUSE/.test(message)
-        ? 'is in use by another process'
-        : `cannot be had: ${/listen (E[^\]]+)/.exec(message)?.[1] ?? message}`;
-      throw new UnavailableError(`${listen} ${why}; choose another address with --listen`);
-    }
-  }
-
-  async #load(): Promise<void> {
-    const beginMs = performance.now();
-    const addon = loadAddon();
-    const path = modelPath(this.config.model ?? undefined);
-    const buildId = `${this.build.version} ${this.build.revision}`;
-    const onProgress = (fraction: number): void => this.#server.setLoading(fraction);
-    this.#opened = await openServedModel(addon, path, this.config, buildId, {
-      log: this.log,
-      onProgress,
-      onDiskHealth: (isWell) => this.#server.setDiskHealth(isWell),
-    });
-    const { model, description } = this.#opened;
-    this.#description = description;
-    this.#server.setModel({ ...model, name: this.#server.slot.name });
-    const { target, threads, numerics, cpu } = description;
-    this.log.info(
-      {
-        ...{ model: this.#server.slot.name, path, context: model.contextLength, target, threads, numerics, cpu },
-        load_ms: Math.round(performance.now() - beginMs),
-      },
-      'serving',
-    );
-  }
-
-  #stop(signal: Signal): void {
-    if (this.#isStopping) loadAddon().exitNow(SIGNAL_EXIT[signal]);
-    this.#isStopping = true;
-    this.log.info({ signal, drain_timeout_ms: this.config.drainTimeout }, 'draining');
-    this.#onStop();
-  }
-
-  #facts(): ServerFacts {
-    const description = this.#description;
-    return {
-      ...this.build,
-      instanceId: this.instanceId,
-      cpuModel: description?.cpu ?? cpus()[0]?.model ?? 'unknown',
-      computeThreads: description?.threads ?? 0,
-      cpuFeatures: description ? [description.target] : [],
-      ioBackend: this.#opened?.disk?.backend ?? '',
-      memoryLimitBytes: this.config.memoryLimit,
-      settings: this.config.shown,
-    };
-  }
+  // A load that a signal overtook, or that has no listener, may still be reading, and a store still closing on a disk that hangs.
+  addon.exitNow(Number(process.exitCode ?? 0));
 }
 
 async function pricesOf({ prices }: Config): Promise<PriceList | null> {
   if (prices === null) return DEFAULT_PRICES;
   return prices === 'none' ? null : (await import('../base/price-list.js')).readPriceList(prices);
-}
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-
-function readBuild(): Build {
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-  return { version, revision: readRevision() };
-}
-
-/** The commit that a clone stands on; '' where there is no clone. */
-function readRevision(): string {
-  try {
-    const head = readFileSync(join(root, '.git/HEAD'), 'utf8').trim();
-    if (!head.startsWith('ref: ')) return head.slice(0, 12);
-    return readFileSync(join(root, '.git', head.slice(5)), 'utf8')
-      .trim()
-      .slice(0, 12);
-  } catch {
-    return '';
-  }
 }
