@@ -164,7 +164,7 @@ Geometry read_geometry(Loader& in, const ModelFile& file) {
   g.context = in.count("context_length", 1, 0x7fffffff);
   g.heads = in.count("attention.head_count", 1, 4096);
   if (in.count_or("attention.head_count_kv", 1, 1, 4096) != 1) in.fail("deepseek4.attention.head_count_kv must be 1");
-  g.head_dim = in.count("attention.key_length", 16, 4096);
+  g.head_dim = in.count("attention.key_length", 2, 4096);
   if (in.count_or("attention.value_length", g.head_dim, 1, 4096) != g.head_dim)
     in.fail("deepseek4.attention.value_length must equal key_length (one latent is key and value)");
   g.rope_dim = in.count("rope.dimension_count", 2, 512);
@@ -229,7 +229,6 @@ Geometry read_geometry(Loader& in, const ModelFile& file) {
   if (g.heads % g.groups != 0) in.fail("deepseek4.attention.head_count must be a multiple of output_group_count");
   if (g.rope_dim % 2 != 0 || g.rope_dim > g.head_dim || g.rope_dim > g.index_dim)
     in.fail("deepseek4.rope.dimension_count must be even and at most key_length and indexer.key_length");
-  if (g.head_dim % 16 != 0) in.fail("deepseek4.attention.key_length must be a multiple of 16");
   if (g.index_dim % 32 != 0 || (g.index_dim & (g.index_dim - 1)) != 0)
     in.fail("deepseek4.attention.indexer.key_length must be a power of two of at least 32 (Hadamard transform)");
   return g;

@@ -129,6 +129,29 @@ TEST(every_head_is_computed_when_heads_fill_no_tile) {
   }
 }
 
+// F32 weights take rows of any length, and so do heads: none of a vector's, a row group's or a tile's sizes is needed.
+TEST(dimensions_that_are_multiples_of_nothing_give_the_same_bits_everywhere) {
+  for (const auto& [head_dim, rope_dim] : {std::pair{84u, 20u}, {33u, 4u}, {10u, 10u}}) {
+    SynthOptions options = small_options();
+    options.hidden = 44, options.q_rank = 20, options.o_rank = 12, options.expert_ffn = 28, options.window = 13;
+    options.head_dim = head_dim, options.rope_dim = rope_dim;
+    const auto model = make_model(options);
+    const std::vector<uint32_t> tokens = random_tokens(4, kScalarTokens, model->geometry.vocab);
+    for (Numerics numerics : {Numerics::kReference, Numerics::kF32}) {
+      std::vector<float> want;
+      for (const KernelSet* set : usable_sets())
+        for (uint32_t chunk : {1u, 7u, 140u}) {
+          Runner runner(*model, *set, numerics, 2);
+          SequenceState state(runner.pool);
+          const std::vector<float> logits = runner.run(state, tokens.data(), kScalarTokens, chunk);
+          if (want.empty()) want = logits;
+          EXPECT_MSG(same_bits(logits, want),
+                     std::string(set->name) + " head " + std::to_string(head_dim) + " chunk " + std::to_string(chunk));
+        }
+    }
+  }
+}
+
 // Sixteen sequences of different lengths arrive at random, are prefilled in random chunks and decoded together; each
 // gives the bits it gives alone.
 TEST(batch_mates_and_order_of_arrival_never_change_a_bit) {

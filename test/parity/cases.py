@@ -133,8 +133,8 @@ def float_parts(*rules):
 CASES = [
     make(
         'f32-odd',
-        'no dimension a multiple of 16 but the head; D 96, R 32',
-        dims=(96, 32),
+        'no dimension a multiple of 16; D 84, R 20',
+        dims=(84, 20),
         ratios=(0, 4, 128),
         hidden=200,
         q_rank=72,
