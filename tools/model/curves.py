@@ -9,15 +9,10 @@ import pathlib
 import sys
 
 WIDTH, HEIGHT, LEFT, TOP = 760, 300, 46, 18
-COLOURS = {'loss': '#888888', 'exact_copy_128': '#bbaa44', 'exact_mix_64': '#1f77b4', 'exact_mix_256': '#2ca02c',
-           'exact_long_1024': '#d62728'}
+COLOURS = {'loss': '#888888', 'exact_copy_128': '#bbaa44', 'exact_mix_64': '#1f77b4', 'exact_mix_256_w16': '#2ca02c',
+           'exact_long_1024_w128': '#d62728'}
 TITLES = {'loss': 'loss (right scale, to 5)', 'exact_copy_128': 'right: copying', 'exact_mix_64': 'rows of 64: dictionary',
-          'exact_mix_256': '256: look-ups, tools', 'exact_long_1024': '1,024: long texts'}
-
-
-def in_full(line):
-    """Lines of the first minutes name only the length of their rows: those of stage copy or of mix."""
-    return {f'exact_{line["stage"]}_{key[6:]}' if key[6:].isdigit() else key: value for key, value in line.items()}
+          'exact_mix_256_w16': '256, window 16', 'exact_long_1024_w128': '1,024, window 128'}
 
 
 def smooth(lines, key, span):
@@ -53,7 +48,8 @@ def drawing(lines):
 
 
 def table(lines):
-    keys = ['loss', 'exact_copy_128', 'exact_mix_64', 'exact_mix_128', 'exact_mix_256', 'exact_long_512', 'exact_long_1024']
+    keys = ['loss', 'exact_copy_128', 'exact_mix_64', 'exact_mix_256_w128', 'exact_mix_256_w16',
+            *(f'exact_long_{length}_w128' for length in (512, 1024, 2048))]
     print('| minutes | tokens | stage | ' + ' | '.join(keys) + ' |\n' + '|---' * (len(keys) + 3) + '|')
     smoothed = {key: dict(smooth(lines, key, 8)) for key in keys}
     step = max(1, len(lines) // 50)
@@ -66,7 +62,7 @@ def table(lines):
 
 
 def main():
-    lines = [in_full(json.loads(line)) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
+    lines = [json.loads(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
     pathlib.Path(sys.argv[2]).write_text(drawing(lines))
     table(lines)
 

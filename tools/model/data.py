@@ -2,6 +2,7 @@
 
 Stages:
   copy   what makes copying arise: random tokens said again, tables with queries, short look-ups, words echoed
+  facts  the same without random tokens: what can be found again behind some hundred tokens
   mix    the dictionary (three quarters of the tokens) and all skills
   long   look-ups and dictionary turns in rows of 512 tokens and more
 
@@ -29,7 +30,7 @@ import skills
 import tokenizer as tk
 import wordnet
 
-Stage = ("copy", "mix", "long")
+Stage = ("copy", "facts", "mix", "long")
 TARGET = 2000
 OFTEN = 500
 """The most frequent words, which the gate asks for, are seen three times as often as the others."""
@@ -166,7 +167,7 @@ class Rows:
         self._systems = [np.asarray(self.encode(text), np.int32) for text in skills.SYSTEM]
 
     def batch(self, stage: str, rng: np.random.Generator, tokens_per_row: int, rows: int):
-        make = {"copy": self._copy_row, "mix": self._mix_row, "long": self._long_row}[stage]
+        make = {"copy": self._copy_row, "facts": self._facts_row, "mix": self._mix_row, "long": self._long_row}[stage]
         draw = random.Random(int(rng.integers(1 << 62)))
         tokens = np.full((rows, tokens_per_row), tk.PAD, np.int32)
         mask = np.zeros((rows, tokens_per_row), bool)
@@ -187,6 +188,15 @@ class Rows:
         else:
             at = self._fill(rng, row, "copying", "copying")
         # Only the shortest units fit behind the others.
+        self._fill(rng, row, None, "echo", at)
+        return answers(row)
+
+    def _facts_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
+        draw = rng.random()
+        if len(row) >= 192 and draw < 0.35:
+            at = self._fill(rng, row, "tool", "look_up")
+        else:
+            at = self._fill(rng, row, "look_up" if draw < 0.75 else "copying", "copying")
         self._fill(rng, row, None, "echo", at)
         return answers(row)
 

@@ -35,7 +35,7 @@ def library():
 
 
 class SoftmaxShape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ('batch', 'blocks', 'heads', 'block', 'width', 'count', 'ratio')]
+    _fields_ = [(name, ctypes.c_int64) for name in ('batch', 'blocks', 'heads', 'block', 'width', 'count', 'ratio', 'window')]
 
 
 def call(name, *arguments):
@@ -217,19 +217,19 @@ def window_keys(kv, blocks):
     return torch.cat([before, own], 2).view(batch * blocks, -1, dim)
 
 
-def visibility(tokens, block, blocks, count, ratio, device):
+def visibility(tokens, block, blocks, count, ratio, window, device):
     """Masks [blocks, block, width] and [blocks, block, count] of what the query at t may read."""
     t = torch.arange(tokens, device=device).view(blocks, block, 1)
     width = block if blocks == 1 else 2 * block
     key = torch.arange(width, device=device) + t[:, :1] - (width - block)
-    raw = (key <= t) & (key > t - 128) & (key >= 0)
+    raw = (key <= t) & (key > t - window) & (key >= 0)
     entry = torch.arange(count, device=device) < (t + 1) // ratio if ratio else torch.zeros(blocks, block, 0, dtype=torch.bool)
     return raw, entry.to(device)
 
 
 class Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, kv, entries, sinks, ratio):
+    def forward(ctx, q, kv, entries, sinks, ratio, window):
         batch, tokens, dim = kv.shape
         heads, count = len(sinks), entries.shape[1]
         block = min(tokens, 128)
@@ -239,7 +239,7 @@ class Attention(torch.autograd.Function):
         raw = q1 @ keys.transpose(1, 2)
         scores = q2 @ entries.transpose(1, 2)
         share = q.new_empty(len(q))
-        ctx.geometry = SoftmaxShape(batch, blocks, heads, block, keys.shape[1], count, ratio)
+        ctx.geometry = SoftmaxShape(batch, blocks, heads, block, keys.shape[1], count, ratio, window)
         call('softmax_forward', ctypes.byref(ctx.geometry), sinks, raw, scores, share)
         out = raw @ keys
         if count:
@@ -269,22 +269,22 @@ class Attention(torch.autograd.Function):
             own = dkeys[:, :, 1].clone()
             own[:, :-1] += dkeys[:, 1:, 0]
             dkeys = own.view(s.batch, -1, dim)
-        return dq.view(-1, dim), dkeys, dentries, dsinks, None
+        return dq.view(-1, dim), dkeys, dentries, dsinks, None, None
 
 
-def attention(q, kv, entries, sinks, ratio):
-    """Scores of raw rows in the window of 128 and of visible entries, one softmax with a sink by head, values are the keys.
+def attention(q, kv, entries, sinks, ratio, window=128):
+    """Scores of raw rows in the window (of 128 at most) and of visible entries, one softmax with a sink by head, values are the keys.
 
     q: in norm_rope's order, already scaled; kv [B, T, D]; entries [B, count, D].
     """
     if native(q):
-        return Attention.apply(q, kv, entries, sinks, ratio)
+        return Attention.apply(q, kv, entries, sinks, ratio, window)
     batch, tokens, dim = kv.shape
     heads, block = len(sinks), min(tokens, 128)
     blocks = tokens // block
     keys = window_keys(kv, blocks).view(batch, blocks, 1, -1, dim)
     q = q.view(batch, blocks, heads, block, dim)
-    raw, entry = visibility(tokens, block, blocks, entries.shape[1], ratio, q.device)
+    raw, entry = visibility(tokens, block, blocks, entries.shape[1], ratio, window, q.device)
     scores = torch.cat([
         (q @ keys.transpose(-1, -2)).masked_fill(~raw[:, None], -torch.inf),
         (q @ entries[:, None, None].transpose(-1, -2)).masked_fill(~entry[:, None], -torch.inf),
@@ -443,8 +443,9 @@ def main():
                 rand(n, heads * dim), rand(dim))
         compare(f'unrope T={tokens}', lambda o: unrope(o, cosine, sine, heads, groups, tokens, block), rand(n * heads, dim))
         for ratio, count in ((0, 0), (4, tokens // 4), (128, tokens // 128)):
-            compare(f'attention T={tokens} r={ratio}', lambda q, kv, e, s: attention(q, kv, e, s, ratio),
-                    rand(n * heads, dim) / 8, rand(n // tokens, tokens, dim), rand(n // tokens, count, dim), rand(heads))
+            for window in (128, 24):
+                compare(f'attention T={tokens} r={ratio} w={window}', lambda q, kv, e, s: attention(q, kv, e, s, ratio, window),
+                        rand(n * heads, dim) / 8, rand(n // tokens, tokens, dim), rand(n // tokens, count, dim), rand(heads))
         compare(f'compress T={tokens}', lambda k, g, a: compress(k, g, a, tokens), rand(n, 256), rand(n, 256),
                 rand(4, 256))
     picked = torch.stack([torch.randperm(15)[:2] for _ in range(n)])

@@ -389,15 +389,16 @@ void unrope(int64_t rows, int64_t heads, int64_t dim, int64_t groups, int64_t to
 // raw: [batch, blocks, heads, block, width], width = block (one block: keys are its own) or 2 * block (previous block, own
 // block); entries: [batch, blocks, heads, block, count], of which (t + 1) / ratio are visible to the query at t.
 struct SoftmaxShape {
-  int64_t batch, blocks, heads, block, width, count, ratio;
+  int64_t batch, blocks, heads, block, width, count, ratio, window;
   void span(int64_t n, int64_t i, int64_t& low, int64_t& high) const {
     if (width == block) {
       low = 0;
       high = i + 1;
-    } else {  // window == block: the query's own row and the block - 1 before it
+    } else {  // the block before, none for the first, and the query's own up to its row
       low = n ? i + 1 : block;
       high = block + i + 1;
     }
+    low = low < high - window ? high - window : low;
   }
   int64_t visible(int64_t n, int64_t i) const {
     const int64_t v = ratio ? (n * block + i + 1) / ratio : 0;

@@ -21,7 +21,7 @@ THINK, END_THINK, DSML = tk.SPECIAL_TOKENS[tk.THINK], tk.SPECIAL_TOKENS[tk.END_T
 
 NAMES = """Anna Bob Carla David Emma Felix Grace Henry Ida Jack Karen Leo Maria Nina Oscar Paula Quinn Rosa Simon Tina
     Ursula Victor Wendy Xenia Yusuf Zoe Adam Berta Carl Diana Erik Fiona George Hanna Ivan Julia Kevin Laura Martin Nora Olga
-    Peter Rita Sara Tom Vera Walter Alice Ben Clara Dora Emil Frank Greta Hugo Irene James Kate Linda Max Nadia Otto Pablo
+    Peter Rita Sara Toni Vera Walter Alice Ben Clara Dora Emil Frank Greta Hugo Irene James Kate Linda Max Nadia Otto Pablo
     Ruth Sofia Theo Uma Viola Will Yara Amir Bella Chen Daria Elena Farid Gina Hector Isabel Jonas Kim Lena Mona Noah""".split()
 CITIES = """Oslo Paris Boston London Rome Madrid Berlin Lima Cairo Delhi Tokyo Seoul Dublin Athens Vienna Prague Warsaw
     Lisbon Geneva Milan Sydney Toronto Chicago Denver Dallas Miami Havana Bogota Quito Nairobi Lagos Accra Tunis Beirut

@@ -9,8 +9,8 @@ was stopped does not count. Weights and optimizer state lie in shared memory. Ea
 gradients; between two barriers it then updates the weights that it owns from the sum of all gradients. So there is
 no copy of anything, no thread pool that waits for its slowest member within every operation, and both cores are busy.
 
-Stages: `copy` until the model copies (or a share of the budget is spent), `mix`, and `long` rows at the end, with the
-rounding of the server's cache switched on. The rate is constant for two fifths of the budget and then falls to 2 %.
+Stages: `copy` until the model copies (or a share of the budget is spent), `mix`, and `long` with rows of up to 2,048 tokens.
+The last fifth may have the rounding of the server's cache switched on. The rate is constant for two fifths of the budget and then falls to 2 %.
 """
 
 from __future__ import annotations
@@ -40,13 +40,17 @@ BALANCE = 1.5e-3  # step of the routers' selection biases
 # Kinds of rows (as data.py calls them) and their lengths, with their shares of a stage's tokens. Copying is kept alive in
 # `mix`, and the last stage goes on with the dictionary: long rows alone would cost more than they bring.
 SHARES = {
-    'copy': {('copy', 64): 0.40, ('copy', 128): 0.40, ('copy', 256): 0.20},
-    'mix': {('mix', 64): 0.38, ('mix', 128): 0.20, ('mix', 256): 0.32, ('copy', 128): 0.10},
+    'copy': {('copy', 64): 0.30, ('copy', 128): 0.30, ('facts', 128): 0.20, ('facts', 256): 0.20},
+    'mix': {('mix', 64): 0.34, ('mix', 128): 0.22, ('mix', 256): 0.30, ('copy', 128): 0.06, ('long', 512): 0.08},
     # The dictionary alone, for the mini-training: two minutes do not suffice for more.
     'short': {('mix', 64): 0.8, ('mix', 128): 0.2},
-    'long': {('mix', 64): 0.38, ('mix', 128): 0.14, ('mix', 256): 0.28, ('copy', 128): 0.04, ('long', 512): 0.08,
-             ('long', 1024): 0.08},
+    'long': {('mix', 64): 0.26, ('mix', 128): 0.12, ('mix', 256): 0.24, ('copy', 128): 0.03, ('long', 512): 0.12,
+             ('long', 1024): 0.13, ('long', 2048): 0.10},
 }
+# How far raw rows reach in a batch. With the full window nearly all that a short row asks for can be read from raw rows, so
+# that reading compressed rows would be learnt from long rows only, which cost many times as much for each answer.
+WINDOWS = (16, 32, 64, 128)
+ROUNDED = 0.2  # the last share of the budget, with the rounding of the server's cache
 
 
 class Shared:
@@ -149,7 +153,7 @@ class Tally:
     def __init__(self):
         self.by = {}
 
-    def add(self, kind: str, length: int, loss: float, mask: torch.Tensor, right: torch.Tensor) -> None:
+    def add(self, kind: str, length: int | str, loss: float, mask: torch.Tensor, right: torch.Tensor) -> None:
         exact, answers = answers_right(mask, right)
         entry = self.by.setdefault(f'{kind}_{length}', [0.0, 0, 0, 0, 0])
         for i, value in enumerate((loss, len(right), int(right.sum()), exact, answers)):
@@ -200,9 +204,12 @@ def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, bar
             wanted = 'long'
         if wanted != stage:
             stage, stage_began = wanted, step
-        model.round_row = round_trip if stage == 'long' and args.round_trips else (lambda row: row)
+        model.round_row = round_trip if args.round_trips and progress > 1 - ROUNDED else (lambda row: row)
         shares = SHARES[stage]
         kind, length = list(shares)[np.random.default_rng([args.seed, step]).choice(len(shares), p=list(shares.values()))]
+        # Random tokens said again are more than compressed rows can hold.
+        narrow = kind != 'copy' and length > 64 and stage != 'short'
+        model.window = WINDOWS[np.random.default_rng([args.seed, step, 1]).choice(len(WINDOWS))] if narrow else WINDOWS[-1]
         share = args.tokens // args.processes
         wide = 0
         for micro in range(max(1, share // args.micro)):
@@ -214,7 +221,7 @@ def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, bar
             loss = loss * len(right)
             loss.backward()
             wide += len(right)
-            tally.add(kind, length, float(loss.detach()), mask, right)
+            tally.add(kind, f'{length}_w{model.window}' if narrow else length, float(loss.detach()), mask, right)
             if stage == 'copy':
                 copying.append(float(right.float().mean()))
         shared.counts[rank] = wide
@@ -298,13 +305,13 @@ def main() -> None:
     parser.add_argument('--adam-rate', type=float, default=3e-3)
     parser.add_argument('--hold', type=float, default=0.4, help='share of the budget at the full rate')
     parser.add_argument('--copy-until', type=float, default=0.95, help='share of right tokens that ends the copy stage')
-    parser.add_argument('--copy-share', type=float, default=0.22, help='of the budget, at most')
-    parser.add_argument('--long-share', type=float, default=0.13)
+    parser.add_argument('--copy-share', type=float, default=0.1, help='of the budget, at most')
+    parser.add_argument('--long-share', type=float, default=0.4)
     parser.add_argument('--save-every', type=float, default=300, help='seconds')
     parser.add_argument('--words', type=int, default=0, help='the most frequent words to learn; 0: as many as data.py says')
     parser.add_argument('--pool', type=int, default=data.POOL_UNITS, help='conversations that are made at a time, of each kind')
     parser.add_argument('--stage', choices=list(SHARES), help='begin with, or go on with, this stage')
-    parser.add_argument('--round-trips', action='store_true', help='round rows as the server does, in the last stage')
+    parser.add_argument('--round-trips', action='store_true', help='round rows as the server does, in the last fifth')
     parser.add_argument('--seed', type=int, default=5)
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)

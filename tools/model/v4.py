@@ -105,7 +105,7 @@ class AttentionLayer(nn.Module):
             self.ape = nn.Parameter(torch.randn(ratio, width) * 0.02)
             self.entry_norm = nn.Parameter(torch.ones(g.head_dim))
 
-    def forward(self, x, tables, tokens, round_row):
+    def forward(self, x, tables, tokens, round_row, window):
         g, block = self.g, min(tokens, 128)
         cosine, sine = tables
         has_entries = self.ratio and tokens >= self.ratio
@@ -123,7 +123,7 @@ class AttentionLayer(nn.Module):
             entries = round_row(e).view(-1, count, g.head_dim)
         else:
             entries = kv[:, :0]
-        out = fused.attention(q, kv, entries, self.sinks, self.ratio)
+        out = fused.attention(q, kv, entries, self.sinks, self.ratio, window)
         u = fused.unrope(out, cosine, sine, g.heads, g.groups, tokens, block) @ self.o_a.transpose(1, 2)
         y = u[0] @ self.o_b[:, : g.o_rank].T
         for group in range(1, g.groups):
@@ -183,6 +183,7 @@ class V4(nn.Module):
         self.start_copying()
         self.tables = {}
         self.round_row = lambda row: row
+        self.window = 128
 
     @torch.no_grad()
     def start_copying(self, written=0.3, copied=2.0):
@@ -239,6 +240,17 @@ class V4(nn.Module):
         second.o_b[:, : g.o_rank] = 0
         second.o_b[1:kept, :n] = value.T * copied
 
+        # Compressed rows begin as means of the raw rows that they stand for, gates the same for all dims: so a head that finds
+        # a raw row finds the compressed one as well, and which of the four tokens matters is the next thing to learn.
+        for attn in self.attn:
+            if attn.ratio == 4:
+                _, row, values, gates = attn.w_in.split(attn.parts)
+                values.copy_(row.repeat(2, 1))
+                gates.view(2, -1, g.hidden).copy_(torch.randn(2, 1, g.hidden, generator=generator) * 0.1 / math.sqrt(g.hidden))
+                attn.ape.zero_()
+                attn.ape[:, : g.head_dim] = -3  # the four tokens before its own
+                attn.entry_norm.fill_(1.5)
+
     def rope_tables(self, tokens, device):
         if (tokens, device) not in self.tables:
             angles = [torch.arange(tokens, dtype=torch.float64)[:, None] * frequencies(self.g, c) for c in (False, True)]
@@ -252,7 +264,7 @@ class V4(nn.Module):
         h = F.embedding(flat, self.embedding).unsqueeze(1).expand(-1, 4, -1).contiguous()
         for layer, ratio in enumerate(self.g.ratios):
             table = tables[ratio != 0]
-            h = self.attn_mix[layer](h, lambda x: self.attn[layer](x, table, rows, self.round_row))
+            h = self.attn_mix[layer](h, lambda x: self.attn[layer](x, table, rows, self.round_row, self.window))
             h = self.ffn_mix[layer](h, lambda x: self.ffn[layer](x, flat))
         h = h[wanted.reshape(-1)]
         m = fused.rms(h.flatten(1)) @ self.head_fn.T
