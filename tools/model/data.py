@@ -113,7 +113,7 @@ class Source:
     def long_look_up(self, rng: random.Random, tokens: int) -> str:
         """A text of up to about that many tokens, and questions in the rest of the row."""
         share = rng.choice((0.3, 0.5, 0.7, 0.85))
-        count = max(3, int(tokens * share / 11))
+        count = max(3, int(tokens * share / 13))
         return skills.look_up(rng, count, 2 + int(tokens * (1 - share) / 26), absent=0.03)
 
 

@@ -140,6 +140,8 @@ FRAMES = [
     Frame("The word for {k} is {v}.", ("What is the word for {k}?", "Tell me the word for {k}."),
           _choose([*THINGS, *FOODS, *PLACES]), made_up),
 ]
+# What takes several tokens is the hardest to find again, so training has it three times as often.
+TRAINED_FRAMES = FRAMES + 2 * [f for f in FRAMES if re.search("^The (code|number|word)|has|works", f.fact)]
 INTROS = ["Read this text.", "Here are some facts.", "Read this.", "Remember this.", "Facts:", "Here is a text.",
           "This is what I know."]
 OUTROS = ["", "", "", "Now answer:", "Question:", "Tell me:"]
@@ -187,7 +189,7 @@ ABSENT = "The text does not say that."
 
 def look_up(rng: random.Random, count: int, questions: int, wants_held_out: bool = False, absent: float = 0.04) -> str:
     """A text with `count` facts, then questions for some of them, each its own turn."""
-    frames = FRAMES if rng.random() < 0.6 else rng.sample(FRAMES, rng.randint(1, 4))
+    frames = TRAINED_FRAMES if rng.random() < 0.6 else rng.sample(TRAINED_FRAMES, rng.randint(1, 4))
     chosen = facts(rng, count, wants_held_out, frames)
     text = fact_text(rng, chosen, rng.choice((0, 0, 0.2, 0.4)))
     asked = rng.sample(chosen, min(questions, len(chosen)))

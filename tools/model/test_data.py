@@ -76,7 +76,7 @@ def test_held_out_facts_are_not_trained() -> None:
     assert all(skills.is_held_out(key, value) for _, key, value in skills.facts(rng, 10, True))
 
 
-@pytest.mark.parametrize(("stage", "width"), [("mix", 64), ("mix", 128), ("mix", 256), ("long", 512)])
+@pytest.mark.parametrize(("stage", "width"), [("facts", 256), ("mix", 64), ("mix", 128), ("mix", 256), ("long", 512)])
 def test_masks_cover_answers_and_their_ends(rows: data.Rows, stage: str, width: int) -> None:
     tokens, mask = rows.batch(stage, np.random.default_rng(5), width, 200)
     assert tokens.dtype == np.int32 and mask.dtype == bool and tokens.shape == mask.shape == (200, width)
@@ -94,7 +94,7 @@ def test_masks_cover_answers_and_their_ends(rows: data.Rows, stage: str, width: 
 
 
 def test_rows_are_mostly_full(rows: data.Rows) -> None:
-    for stage, width in (("copy", 64), ("copy", 256), ("mix", 64), ("mix", 128), ("mix", 256), ("long", 1024)):
+    for stage, width in (("copy", 64), ("copy", 256), ("facts", 128), ("facts", 256), ("mix", 64), ("mix", 128), ("mix", 256), ("long", 1024)):
         tokens, _ = rows.batch(stage, np.random.default_rng(6), width, 100)
         assert (tokens == tk.PAD).mean() < 0.12, (stage, width)
 

@@ -44,8 +44,8 @@ SHARES = {
     'mix': {('mix', 64): 0.34, ('mix', 128): 0.22, ('mix', 256): 0.30, ('copy', 128): 0.06, ('long', 512): 0.08},
     # The dictionary alone, for the mini-training: two minutes do not suffice for more.
     'short': {('mix', 64): 0.8, ('mix', 128): 0.2},
-    'long': {('mix', 64): 0.26, ('mix', 128): 0.12, ('mix', 256): 0.24, ('copy', 128): 0.03, ('long', 512): 0.12,
-             ('long', 1024): 0.13, ('long', 2048): 0.10},
+    'long': {('mix', 64): 0.24, ('mix', 128): 0.10, ('mix', 256): 0.20, ('facts', 256): 0.14, ('copy', 128): 0.02,
+             ('long', 512): 0.12, ('long', 1024): 0.10, ('long', 2048): 0.08},
 }
 # How far raw rows reach in a batch. With the full window nearly all that a short row asks for can be read from raw rows, so
 # that reading compressed rows would be learnt from long rows only, which cost many times as much for each answer.
@@ -228,7 +228,7 @@ def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, bar
         barrier.wait()
         # Everybody's gradients are there; what this process owns is updated from their sum.
         scale = rate_at(progress, step, args.hold)
-        total = float(shared.counts.sum())
+        total = max(float(shared.counts.sum()), 1)  # rows that are all text have no targets
         for part, optimizer, is_muon in optimizers:
             gradient = shared.gradients[0][part]
             if args.processes > 1:
@@ -266,6 +266,8 @@ def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, bar
 
 def save(args, shared: Shared, position: dict) -> None:
     """The rows of a step follow from the seed and the step's number, so this is all there is."""
+    if not torch.isfinite(shared.weights).all():
+        sys.exit(f'train: step {position["step"]}: a weight is no number; the checkpoint before it is kept')
     part = args.run / 'checkpoint.part'
     torch.save({
         # As a tensor, for torch 1.13 reads no float from a file of weights only.

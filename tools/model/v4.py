@@ -242,14 +242,61 @@ class V4(nn.Module):
 
         # Compressed rows begin as means of the raw rows that they stand for, gates the same for all dims: so a head that finds
         # a raw row finds the compressed one as well, and which of the four tokens matters is the next thing to learn.
-        for attn in self.attn:
-            if attn.ratio == 4:
-                _, row, values, gates = attn.w_in.split(attn.parts)
-                values.copy_(row.repeat(2, 1))
-                gates.view(2, -1, g.hidden).copy_(torch.randn(2, 1, g.hidden, generator=generator) * 0.1 / math.sqrt(g.hidden))
-                attn.ape.zero_()
-                attn.ape[:, : g.head_dim] = -3  # the four tokens before its own
-                attn.entry_norm.fill_(1.5)
+        layers = [attn for attn in self.attn if attn.ratio == 4]
+        if layers[-1] is not second:
+            self.start_slots(layers[-1], identity, copied / 2)
+        for attn in layers:
+            _, row, values, gates = attn.w_in.split(attn.parts)
+            values.copy_(row.repeat(2, 1))
+            gates.view(2, -1, g.hidden).copy_(torch.randn(2, 1, g.hidden, generator=generator) * 0.1 / math.sqrt(g.hidden))
+            attn.ape[:, : g.head_dim] = -3  # the four tokens before its own
+        second.ape[:, g.head_dim :] = 0
+        second.entry_norm.fill_(1.5)
+
+    @torch.no_grad()
+    def start_slots(self, attn, identity, copied):
+        """Lets a CSA layer begin as one that keeps a little of each of the four tokens apart, with heads for each.
+
+        A mean of four tokens does not say which followed which, so that values of several tokens cannot be read from it. Here
+        each of the four has an own part of the row, with what came before it as key and itself as value. Raw rows have the same
+        key and value in all four parts, so that every head reads them too.
+        """
+        g, generator = self.g, torch.Generator().manual_seed(6)
+        n, kept, plain = len(identity), identity.shape[1] + 1, g.head_dim - g.rope_dims
+        # A slot's dims: a quarter of the plain ones, and three of the slow rope pairs, which hardly turn in 2,000 tokens.
+        slow = [range(g.head_dim - 2 * i, g.head_dim - 2 * i + 2) for i in range(12, 0, -1)]
+        quarter = [list(range(slot * plain // 4, (slot + 1) * plain // 4)) for slot in range(4)]
+        half = plain // 8 + 1
+        keys = [quarter[slot][:half] + [*slow[slot]] for slot in range(4)]
+        values = [quarter[slot][half:] + [*slow[4 + slot], *slow[8 + slot]] for slot in range(4)]
+        key = torch.linalg.qr(torch.randn(n, len(keys[0]), generator=generator))[0].T
+        value = torch.linalg.qr(torch.randn(kept - 1, len(values[0]), generator=generator))[0].T
+        rows = attn.w_in[g.q_rank : g.q_rank + g.head_dim]
+        attn.w_in[:n] = 0
+        attn.w_in[:n, 1:kept] = identity
+        attn.q_b *= 0.02
+        rows[:plain] = 0
+        rows[plain:] *= 0.3
+        attn.o_a *= 0.1
+        attn.o_a[:, : len(value)] = 0
+        attn.ape[:, g.head_dim :] = 0
+        for slot, (k, v) in enumerate(zip(keys, values)):
+            rows[k], rows[v] = 0, 0
+            rows[k, kept:], rows[v, 1:kept] = key * 2, value
+            attn.kv_norm[k], attn.entry_norm[k] = 2, 2
+            own = [g.head_dim + i for i in [*k, *v]]
+            attn.ape[:, own] = -3
+            attn.ape[slot, own] = 3
+        for head in range(g.heads):
+            k, v = keys[head % 4], values[head % 4]
+            attn.q_b[[head * g.head_dim + i for i in k]] = 0
+            attn.q_b[[head * g.head_dim + i for i in k], :n] = key
+            group, at = divmod(head, g.heads // g.groups)
+            attn.o_a[group, range(len(v)), [at * g.head_dim + i for i in v]] = 1
+        for group in range(g.groups):
+            begin = group * g.o_rank
+            attn.o_b[:, begin : begin + len(value)] = 0
+            attn.o_b[1:kept, begin : begin + len(value)] = value.T * copied
 
     def rope_tables(self, tokens, device):
         if (tokens, device) not in self.tables:
