@@ -244,14 +244,13 @@ class V4(nn.Module):
         # a raw row finds the compressed one as well, and which of the four tokens matters is the next thing to learn.
         layers = [attn for attn in self.attn if attn.ratio == 4]
         if layers[-1] is not second:
-            self.start_slots(layers[-1], identity, copied / 2)
+            self.start_slots(layers[-1], identity, copied / 4)  # every head says the same of raw rows
         for attn in layers:
             _, row, values, gates = attn.w_in.split(attn.parts)
             values.copy_(row.repeat(2, 1))
             gates.view(2, -1, g.hidden).copy_(torch.randn(2, 1, g.hidden, generator=generator) * 0.1 / math.sqrt(g.hidden))
             attn.ape[:, : g.head_dim] = -3  # the four tokens before its own
         second.ape[:, g.head_dim :] = 0
-        second.entry_norm.fill_(1.5)
 
     @torch.no_grad()
     def start_slots(self, attn, identity, copied):
