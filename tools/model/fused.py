@@ -273,7 +273,8 @@ class Attention(torch.autograd.Function):
 
 
 def attention(q, kv, entries, sinks, ratio, window=128):
-    """Scores of raw rows in the window (of 128 at most) and of visible entries, one softmax with a sink by head, values are the keys.
+    """Scores of raw rows in the window (of 128 at most) and of visible entries, one softmax with a sink by head; values are
+    the keys.
 
     q: in norm_rope's order, already scaled; kv [B, T, D]; entries [B, count, D].
     """

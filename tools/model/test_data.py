@@ -94,7 +94,8 @@ def test_masks_cover_answers_and_their_ends(rows: data.Rows, stage: str, width: 
 
 
 def test_rows_are_mostly_full(rows: data.Rows) -> None:
-    for stage, width in (("copy", 64), ("copy", 256), ("facts", 128), ("facts", 256), ("mix", 64), ("mix", 128), ("mix", 256), ("long", 1024)):
+    for stage, width in (("copy", 64), ("copy", 256), ("facts", 128), ("facts", 256), ("mix", 64), ("mix", 128), ("mix", 256),
+                         ("long", 1024)):
         tokens, _ = rows.batch(stage, np.random.default_rng(6), width, 100)
         assert (tokens == tk.PAD).mean() < 0.12, (stage, width)
 

@@ -10,7 +10,8 @@ gradients; between two barriers it then updates the weights that it owns from th
 no copy of anything, no thread pool that waits for its slowest member within every operation, and both cores are busy.
 
 Stages: `copy` until the model copies (or a share of the budget is spent), `mix`, and `long` with rows of up to 2,048 tokens.
-The last fifth may have the rounding of the server's cache switched on. The rate is constant for two fifths of the budget and then falls to 2 %.
+The last fifth may have the rounding of the server's cache switched on. The rate is constant for two fifths of the budget and
+then falls to 2 %.
 """
 
 from __future__ import annotations
