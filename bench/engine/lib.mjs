@@ -157,7 +157,7 @@ export async function openEngine(model, { threads, context = 0, maxRunning = 16 
   ]);
   const { runner, description } = await NativeRunner.open(loadAddon(), {
     ...{ model, numerics: 'reference', threads, context },
-    ...{ kvBytes: 0, maxSequences: maxRunning, verify: false },
+    ...{ kvBytes: 0, maxSequences: maxRunning, isChecked: false },
   });
   const contextTokens = Math.min(description.geometry.context, description.kv_blocks * 128);
   const cache = cacheConfig(description, 0, 'ends');

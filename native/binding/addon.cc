@@ -57,7 +57,7 @@ EngineOptions engine_options(const Napi::Object& o) {
   e.threads = static_cast<uint32_t>(count_of(o, "threads", 0, UINT32_MAX));
   e.context = static_cast<uint32_t>(count_of(o, "context", 0, UINT32_MAX));
   e.kv_bytes = count_of(o, "kvBytes", 0, uint64_t{1} << 53);
-  e.verify = flag_of(o, "verify");
+  e.is_checked = flag_of(o, "isChecked");
   e.target = target_cap();
   return e;
 }

@@ -72,7 +72,7 @@ Result<Loaded> load_for_use(const EngineOptions& options, const std::function<vo
   if (!model.ok()) return model.error();
   const Model& m = *model.value();
   const uint32_t threads = options.threads ? options.threads : Workers::physical_cores();
-  if (options.verify || m.weight_bytes <= kCheckedBytes) {
+  if (!options.is_checked && m.weight_bytes <= kCheckedBytes) {
     Status checked = check_all_scales(
         m, threads, [](void* c, double f) { (*static_cast<const std::function<void(double)>*>(c))(f); },
         const_cast<std::function<void(double)>*>(&progress));

@@ -20,14 +20,14 @@ namespace nandu {
 struct EngineOptions {
   std::string model;
   Numerics numerics = Numerics::kReference;
-  uint32_t threads = 0;   // 0: physical cores of the cpuset
-  uint32_t context = 0;   // 0: the model's
-  uint64_t kv_bytes = 0;  // budget of KV blocks; 0: half of the memory that is free now
-  std::string target;     // kernel target cap; empty: none
-  bool verify = false;    // check scales of files above 8 GiB too
+  uint32_t threads = 0;     // 0: physical cores of the cpuset
+  uint32_t context = 0;     // 0: the model's
+  uint64_t kv_bytes = 0;    // budget of KV blocks; 0: half of the memory that is free now
+  std::string target;       // kernel target cap; empty: none
+  bool is_checked = false;  // no scale is NaN or infinite, as is known from before
 };
 
-// What computing starts from: a model whose scales were checked (files up to 8 GiB, or any when options.verify),
+// What computing starts from: a model whose scales were checked (of files up to 8 GiB, now or before),
 // kernels that passed their self-test, and a sensible number of threads.
 struct Loaded {
   std::unique_ptr<Model> model;

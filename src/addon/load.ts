@@ -20,8 +20,8 @@ export interface OpenOptions {
   /** Budget of KV blocks; 0: half of the memory that is free. */
   readonly kvBytes: number;
   readonly maxSequences: number;
-  /** Check the scales of files above 8 GiB too. */
-  readonly verify: boolean;
+  /** No scale is NaN or infinite, as is known from before: the file, of up to 8 GiB, is not read for that again. */
+  readonly isChecked: boolean;
 }
 
 interface KvFacts {

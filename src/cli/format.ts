@@ -68,14 +68,6 @@ export function exitCodeOf(error: unknown): number {
   }
 }
 
-/** One line on standard error, a stack where it is a bug, and the process's exit code. */
-export function reportError(error: unknown): void {
-  process.exitCode = exitCodeOf(error);
-  if (error instanceof CommanderError) return; // commander has printed it, or it is the help
-  if (process.exitCode === ExitCode.UNEXPECTED && error instanceof Error) console.error(error.stack);
-  else console.error(`nandu: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]}`);
-}
-
 /** 12,345 */
 export const count = (value: number): string => value.toLocaleString('en-US', { maximumFractionDigits: 0 });
 

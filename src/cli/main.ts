@@ -1,9 +1,9 @@
 // The command line: what commands there are, and what happens to an error. Each command is a file beside this one.
 
 import { readFileSync } from 'node:fs';
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { registerCache } from './cache.js';
-import { ExitCode, reportError } from './format.js';
+import { ExitCode, exitCodeOf } from './format.js';
 import { registerInspect } from './inspect.js';
 import { openKvDirectory } from './kv.js';
 import { registerPlan } from './plan.js';
@@ -65,7 +65,10 @@ export async function runCli(argv: readonly string[]): Promise<void> {
   try {
     await makeProgram().parseAsync(argv);
   } catch (error) {
-    reportError(error);
+    process.exitCode = exitCodeOf(error);
+    if (error instanceof CommanderError) return; // commander has printed it, or it is the help
+    if (process.exitCode === ExitCode.UNEXPECTED && error instanceof Error) console.error(error.stack);
+    else console.error(`nandu: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]}`);
   }
 }
 

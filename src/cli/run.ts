@@ -106,7 +106,7 @@ async function run(flags: RunFlags): Promise<void> {
       context: flags.context ?? 0,
       kvBytes: 0,
       maxSequences: 1,
-      verify: false,
+      isChecked: false,
     },
     (fraction) => loading.update(fraction, 1),
   ).finally(() => loading.end());

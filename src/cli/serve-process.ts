@@ -17,7 +17,7 @@ import type { PriceList } from '../base/prices.js';
 import { within } from '../base/within.js';
 import type { Config } from '../config.js';
 import { UnavailableError } from './format.js';
-import type { ModelLoad } from './model-load.js';
+import { modelPath } from './model.js';
 import { modelNameOf, type OpenedModel, openServedModel } from './served-model.js';
 
 const SIGNAL_EXIT = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -32,8 +32,8 @@ interface Build {
   readonly revision: string;
 }
 
-/** Serves until a signal has drained it; rejects with why it could not start. `load` may go on reading then. */
-export async function serveUntilStopped(config: Config, prices: PriceList | null, load: ModelLoad): Promise<void> {
+/** Serves until a signal has drained it, and may leave a load behind that goes on reading; rejects with why it could not start. */
+export async function serveUntilStopped(config: Config, prices: PriceList | null): Promise<void> {
   const build = readBuild();
   const instanceId = newInstanceId();
   const { log, flush } = await openLog({
@@ -42,7 +42,7 @@ export async function serveUntilStopped(config: Config, prices: PriceList | null
     fields: { service: 'nandu', version: build.version, instance: instanceId },
   });
   try {
-    await new ServeProcess(config, prices, load, log, build, instanceId).run();
+    await new ServeProcess(config, prices, log, build, instanceId).run();
   } finally {
     await flush();
   }
@@ -61,7 +61,6 @@ class ServeProcess {
   constructor(
     private readonly config: Config,
     prices: PriceList | null,
-    private readonly load: ModelLoad,
     private readonly log: Log,
     private readonly build: Build,
     private readonly instanceId: string,
@@ -109,11 +108,12 @@ class ServeProcess {
   }
 
   async #load(): Promise<void> {
-    const { path, beganMs } = this.load;
+    const beganMs = performance.now();
+    const path = modelPath(this.config.model ?? undefined);
     const buildId = `${this.build.version} ${this.build.revision}`;
-    this.load.onProgress = (fraction) => this.#server.setLoading(fraction);
-    this.#opened = await openServedModel(this.load, this.config, buildId, {
+    this.#opened = await openServedModel(loadAddon(), path, this.config, buildId, {
       log: this.log,
+      onProgress: (fraction) => this.#server.setLoading(fraction),
       onDiskHealth: (isWell) => this.#server.setDiskHealth(isWell),
     });
     const { model, description } = this.#opened;

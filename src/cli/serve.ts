@@ -1,12 +1,9 @@
-// nandu serve: its flags, and the order in which it starts. What it does then is serve-process.ts.
+// nandu serve: its flags. What it does is serve-process.ts.
 
 import type { Command } from 'commander';
 import { loadAddon } from '../addon/load.js';
 import { DEFAULT_PRICES, type PriceList } from '../base/prices.js';
 import { type Config, flagOf, readConfig, SETTINGS, type SettingName } from '../config.js';
-import { reportError } from './format.js';
-import { modelPath } from './model.js';
-import { ModelLoad } from './model-load.js';
 
 type ServeFlags = Readonly<Partial<Record<SettingName, string>>>;
 
@@ -39,17 +36,11 @@ Examples:
 async function serve(flags: ServeFlags): Promise<void> {
   const config = readConfig(flags, process.env);
   const prices = await pricesOf(config);
-  const addon = loadAddon();
-  // Native loads on threads of its own; importing gRPC takes as long as a gigabyte of that.
-  const load = new ModelLoad(addon, modelPath(config.model ?? undefined), config);
+  // It brings gRPC, most of the time that a command takes to start: only where it is meant.
   const { serveUntilStopped } = await import('./serve-process.js');
-  try {
-    await serveUntilStopped(config, prices, load);
-  } catch (error) {
-    reportError(error);
-  }
-  // A load that a signal overtook, or that has no listener, may still be reading, and a store still closing on a disk that hangs.
-  addon.exitNow(Number(process.exitCode ?? 0));
+  await serveUntilStopped(config, prices);
+  // A load that a signal overtook may still be reading, and a store still closing on a disk that hangs.
+  loadAddon().exitNow(0);
 }
 
 async function pricesOf({ prices }: Config): Promise<PriceList | null> {

@@ -4,15 +4,18 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { ModelDescription, NativeAddon } from '../addon/load.js';
+import type { ModelDescription, NativeAddon, OpenOptions } from '../addon/load.js';
+import { NativeRunner } from '../addon/runner.js';
 import { DEFAULT_SAMPLING, type ServedModel } from '../api/model.js';
+import { within } from '../base/within.js';
 import type { Config } from '../config.js';
 import { NanduEngine } from '../engine/engine.js';
 import { BLOCK_TOKENS } from '../kv/block.js';
 import { TextService } from '../text/text-service.js';
+import { UsageError } from './format.js';
 import { cacheConfig, type DiskListener, type OpenDisk, openDisk } from './kv.js';
-import type { ModelLoad } from './model-load.js';
 import { readVocabulary } from './vocabulary.js';
+import { WeightsFiles } from './weights-digest.js';
 
 export interface OpenedModel {
   readonly model: ServedModel;
@@ -23,19 +26,32 @@ export interface OpenedModel {
   close(): Promise<void>;
 }
 
+export interface OpeningListener extends DiskListener {
+  /** Fractions of the time that the load takes. */
+  readonly onProgress: (fraction: number) => void;
+}
+
+/** Working buffers of steps and samplers, outside the KV budget that --memory-limit leaves. */
+const BUFFER_BYTES = 256 * 2 ** 20;
+/** For a file of some kilobytes. */
+const MEMO_PATIENCE_MS = 250;
+
 /** Name that requests may use before the file is read: what it is called, without the number of a split. */
 export function modelNameOf(path: string): string {
   return basename(path).replace(/(-\d{5}-of-\d{5})?\.gguf$/i, '');
 }
 
 export async function openServedModel(
-  load: ModelLoad,
+  addon: NativeAddon,
+  path: string,
   config: Config,
   buildId: string,
-  listener: DiskListener,
+  listener: OpeningListener,
 ): Promise<OpenedModel> {
-  const { addon, path, weights, opening } = load;
-  // The vocabulary is read while native loads.
+  const weights = weightsOf(path);
+  const options = openOptions(path, config, await isKnown(weights, config.kvDir));
+  // Native loads on threads of its own; the vocabulary is read meanwhile.
+  const opening = NativeRunner.open(addon, options, listener.onProgress);
   const [opened, read] = await Promise.allSettled([opening, Promise.resolve().then(() => readText(addon, path))]);
   if (opened.status === 'rejected') {
     weights?.close();
@@ -93,9 +109,33 @@ export async function openServedModel(
   };
 }
 
+/** null: they are not there, and the engine says so better. */
+function weightsOf(path: string): WeightsFiles | null {
+  try {
+    return WeightsFiles.open(path);
+  } catch {
+    return null;
+  }
+}
+
 function readText(addon: NativeAddon, path: string) {
   const vocabulary = readVocabulary(addon, path);
   return { vocabulary, text: vocabulary ? new TextService(vocabulary) : null };
+}
+
+/** Whether the very file was opened before, its scales checked then, so that a start need not read all of it. */
+async function isKnown(weights: WeightsFiles | null, directory: string): Promise<boolean> {
+  return (
+    weights !== null && directory !== '' && (await within(MEMO_PATIENCE_MS, weights.isRemembered(directory), false))
+  );
+}
+
+function openOptions(model: string, config: Config, isChecked: boolean): OpenOptions {
+  const { numerics, threads, context, maxRunning: maxSequences, memoryLimit } = config;
+  const kvBytes = memoryLimit === 0 ? 0 : memoryLimit - BUFFER_BYTES;
+  if (memoryLimit !== 0 && kvBytes <= 0)
+    throw new UsageError(`--memory-limit leaves nothing for KV rows: give more than ${BUFFER_BYTES} bytes`);
+  return { model, numerics, threads, context, kvBytes, maxSequences, isChecked };
 }
 
 function sharesOf({ types }: ModelDescription): ReadonlyMap<string, number> {

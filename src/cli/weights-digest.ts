@@ -84,7 +84,7 @@ export class WeightsFiles {
     });
   }
 
-  /** Whether the digest is known in this directory, so that nothing has to be read. */
+  /** Whether the digest is known in this directory, so that nothing has to be read: only of a model that was opened is it computed. */
   async isRemembered(directory: string): Promise<boolean> {
     return (await this.#remembered(directory))[this.#tag] !== undefined;
   }

@@ -27,7 +27,7 @@ async function open(maxRunning: number, maxWaiting = 10_000, kvBytes = 0) {
     context: 0,
     kvBytes,
     maxSequences: maxRunning,
-    verify: false,
+    isChecked: false,
   });
   const contextTokens = description.geometry.context;
   const engine = new NanduEngine(runner, {
@@ -157,7 +157,7 @@ test('a plan that native cannot read is an error of ours, thrown at once', async
   const { engine } = await open(1);
   const addon = loadAddon();
   const handle = await addon.open(
-    { model, numerics: 'reference', threads: 1, context: 0, kvBytes: 0, maxSequences: 1, verify: false },
+    { model, numerics: 'reference', threads: 1, context: 0, kvBytes: 0, maxSequences: 1, isChecked: false },
     () => {},
   );
   expect(() => addon.submit(handle, new Uint8Array(5))).toThrow('plan: 5 bytes are shorter than its header');
@@ -171,7 +171,7 @@ test('a plan that native cannot read is an error of ours, thrown at once', async
 test('native reads every definition that the encoder can write', async () => {
   const addon = loadAddon();
   const handle = await addon.open(
-    { model, numerics: 'reference', threads: 1, context: 0, kvBytes: 0, maxSequences: 99, verify: false },
+    { model, numerics: 'reference', threads: 1, context: 0, kvBytes: 0, maxSequences: 99, isChecked: false },
     () => {},
   );
   const encoder = new PlanEncoder();

@@ -1,7 +1,16 @@
 // Records are named after the content of the model file that the engine computes with, whatever is done to files and their times:
 // other weights never hit, and never store under a name that is not theirs. Every answer is compared with one that bypasses.
 
-import { chmodSync, copyFileSync, renameSync, statSync, utimesSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { KvServer, makeModel, temporaryFolder, tokensOf } from './kv/harness.mjs';
@@ -104,4 +113,20 @@ test('replaced by another file under its name while it is served: goes on with t
   const { bits, usage } = await askedAtAStart(place);
   expect(usage.hitDiskTokens).toBe(640);
   expect(bits).toBe(answers[0]);
+});
+
+test('scales are checked at the first start with a file, and not again when the directory knows it', async () => {
+  const place = newPlace();
+  const damaged = readFileSync(models[0] as string);
+  damaged.fill(0xff, damaged.length - 9_000, damaged.length - 8_744); // within the last experts
+  writeFileSync(place.model, damaged);
+  const refused = new KvServer(place);
+  expect(await refused.exit).toBe(66);
+  expect(refused.errors).toMatch(/ffn_down_exps.*scale/);
+  const { dev, ino, size, mtimeNs, ctimeNs } = statSync(place.model, { bigint: true });
+  mkdirSync(place.dir, { recursive: true });
+  const known = { [`${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`]: 'a'.repeat(64) };
+  writeFileSync(join(place.dir, 'weights.json'), JSON.stringify(known));
+  const server = await KvServer.start(place);
+  await server.stop();
 });

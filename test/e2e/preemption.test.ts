@@ -35,7 +35,7 @@ async function sequences() {
     context: 0,
     kvBytes: 0,
     maxSequences: 1,
-    verify: false,
+    isChecked: false,
   });
   let number = 0;
   let count = 0;
