@@ -3,6 +3,7 @@
 Stages:
   copy   what makes copying arise: random tokens said again, tables with queries, short look-ups, words echoed
   facts  the same without random tokens: what can be found again behind some hundred tokens
+  tools  which function, which argument
   mix    the dictionary (three quarters of the tokens) and all skills
   long   look-ups and dictionary turns in rows of 512 tokens and more
 
@@ -30,11 +31,11 @@ import skills
 import tokenizer as tk
 import wordnet
 
-Stage = ("copy", "facts", "mix", "long")
+Stage = ("copy", "facts", "tools", "mix", "long")
 TARGET = 2000
 OFTEN = 500
-"""The most frequent words, which the gate asks for, are seen three times as often as the others."""
-OFTEN_TIMES = 3
+"""The most frequent words, which the gate asks for, are seen twice as often as the others."""
+OFTEN_TIMES = 2
 TOKENIZER = wordnet.WORK / "tokenizer.json"
 SYSTEM_SHARE = 0.1
 POOL_UNITS = 6000
@@ -47,6 +48,7 @@ class Source:
         self.words = wordnet.load(target)
         self.related = questions.Relations(self.words)
         self.rare = wordnet.rare_words(target)
+        self.plain = tuple(entry.word for entry in self.words)
         self._order: list[wordnet.Word] = []
 
     def next_word(self, rng: random.Random) -> wordnet.Word:
@@ -95,7 +97,13 @@ class Source:
         return skills.look_up(rng, count, count, absent=0)
 
     def tool(self, rng: random.Random) -> str:
-        return skills.tool_session(rng, rng.choice((1, 2, 2, 3)))
+        return skills.tool_session(rng, rng.choice((1, 2, 2, 3)), self.plain)
+
+    def tools(self, rng: random.Random) -> str:
+        return skills.tool_session(rng, rng.choice((2, 3, 3, 4)), self.plain)
+
+    def functions(self, rng: random.Random) -> str:
+        return skills.function_list(rng, self.plain)
 
     def copying(self, rng: random.Random) -> str:
         draw = rng.random()
@@ -163,11 +171,13 @@ class Rows:
         self.source = source = Source(target)
         self.pools = {name: Pool(make, self.encode) for name, make in {
             "dictionary": source.dictionary, "follow_up": source.follow_up, "look_up": source.short_look_up,
-            "tool": source.tool, "copying": source.copying, "echo": source.echo}.items()}
+            "tool": source.tool, "tools": source.tools, "functions": source.functions, "copying": source.copying,
+            "echo": source.echo}.items()}
         self._systems = [np.asarray(self.encode(text), np.int32) for text in skills.SYSTEM]
 
     def batch(self, stage: str, rng: np.random.Generator, tokens_per_row: int, rows: int):
-        make = {"copy": self._copy_row, "facts": self._facts_row, "mix": self._mix_row, "long": self._long_row}[stage]
+        make = {"copy": self._copy_row, "facts": self._facts_row, "tools": self._tools_row, "mix": self._mix_row,
+                "long": self._long_row}[stage]
         draw = random.Random(int(rng.integers(1 << 62)))
         tokens = np.full((rows, tokens_per_row), tk.PAD, np.int32)
         mask = np.zeros((rows, tokens_per_row), bool)
@@ -192,11 +202,12 @@ class Rows:
         return answers(row)
 
     def _facts_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
-        draw = rng.random()
-        if len(row) >= 192 and draw < 0.35:
-            at = self._fill(rng, row, "tool", "look_up")
-        else:
-            at = self._fill(rng, row, "look_up" if draw < 0.75 else "copying", "copying")
+        at = self._fill(rng, row, "look_up" if rng.random() < 0.75 else "copying", "copying")
+        self._fill(rng, row, None, "echo", at)
+        return answers(row)
+
+    def _tools_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
+        at = self._fill(rng, row, "tools" if len(row) >= 256 and rng.random() < 0.8 else "functions", "functions")
         self._fill(rng, row, None, "echo", at)
         return answers(row)
 

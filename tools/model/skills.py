@@ -226,6 +226,8 @@ NOUNS = {
     "balance": ("account", "balance", None), "score": ("player", "score", NAMES), "hotel": ("city", "hotel", CITIES),
     "train": ("city", "train", CITIES), "book": ("title", "book", None), "room": ("number", "room", None),
 }
+ANY_NOUN = ("name", "", None)
+"""Of what stands not in NOUNS: training has functions for words of the dictionary, too."""
 TOOL_QUESTIONS = ["What is the {n} of {v}?", "Get the {n} of {v}.", "Show me the {n} of {v}.", "Tell me the {n} of {v}.",
                   "I need the {n} of {v}.", "Can you find the {n} of {v}?", "Please look up the {n} of {v}.", "{n} of {v}?"]
 TOOL_QUESTIONS_PLACE = ["What is the {n} in {v}?", "Show me the {n} in {v}.", "How is the {n} in {v}?", "Tell me the {n} in {v}."]
@@ -265,7 +267,7 @@ def call_text(name: str, arguments: dict) -> str:
 
 
 def _tool(rng: random.Random, noun: str) -> tuple[Tool, str]:
-    parameter = NOUNS[noun][0]
+    parameter, _, _ = NOUNS.get(noun, ANY_NOUN)
     if rng.random() < 0.3:
         parameter = rng.choice(["name", "item", "key", "query", "id", "text", "value", "place", "what", made_up(rng)])
     is_integer = parameter == "number" and rng.random() < 0.5
@@ -301,27 +303,42 @@ class ToolCase:
         return unit
 
 
-def _toolbox(rng: random.Random) -> dict[str, tuple[Tool, str]]:
-    nouns = rng.sample(list(NOUNS), rng.choice((1, 1, 1, 2, 2, 3)))
+Toolbox = dict[str, tuple[Tool, str]]
+"""By noun: a function and its parameter."""
+
+
+def _toolbox(rng: random.Random, counts=(1, 1, 1, 2, 2, 3), words: tuple[str, ...] = ()) -> Toolbox:
+    nouns = rng.sample(list(NOUNS), rng.choice(counts))
+    if words:
+        nouns = [noun if rng.random() < 0.75 else rng.choice(words) for noun in nouns]
     return {noun: _tool(rng, noun) for noun in nouns}
 
 
-def tool_case(rng: random.Random, wants_held_out: bool = False, made: dict[str, tuple[Tool, str]] | None = None) -> ToolCase:
-    made = made or _toolbox(rng)
+def _question(rng: random.Random, made: Toolbox, wants_held_out: bool, words: tuple[str, ...] = ()) -> tuple[str, str, str]:
+    """(noun, value, question) for one of the functions."""
     noun = rng.choice(list(made))
     tool, parameter = made[noun]
-    is_integer = tool.parameters["properties"][parameter]["type"] == "integer"
+    _, _, values = NOUNS.get(noun, ANY_NOUN)
     while True:
-        values = NOUNS[noun][2]
         value = rng.choice(values) if values and rng.random() < 0.6 else code(rng)
-        if is_integer:
+        if words and rng.random() < 0.2:
+            value = rng.choice(rng.choice((words, NAMES, CITIES)))
+        if tool.parameters["properties"][parameter]["type"] == "integer":
             value = str(rng.randint(1, 99999))
         elif rng.random() < 0.1:
             value = f"{rng.choice(('old', 'new', 'big', 'little', 'San', 'Port'))} {value}"
         if is_held_out(noun, value) == wants_held_out:
             break
-    questions = TOOL_QUESTIONS + (TOOL_QUESTIONS_PLACE if NOUNS[noun][2] is CITIES else [])
-    question = rng.choice(questions).format(n=noun, v=value)
+    questions = TOOL_QUESTIONS + (TOOL_QUESTIONS_PLACE if values is CITIES else [])
+    return noun, value, rng.choice(questions).format(n=noun, v=value)
+
+
+def tool_case(rng: random.Random, wants_held_out: bool = False, made: Toolbox | None = None,
+              words: tuple[str, ...] = ()) -> ToolCase:
+    made = made or _toolbox(rng)
+    noun, value, question = _question(rng, made, wants_held_out, words)
+    tool, parameter = made[noun]
+    is_integer = tool.parameters["properties"][parameter]["type"] == "integer"
     result = rng.choice((code, _number, lambda r: r.choice(CITIES), lambda r: f"{r.randint(2, 99)} {r.choice(ANIMALS)}",
                          lambda r: r.choice(COLOURS), lambda r: f"{r.choice(COLOURS)} {r.choice(THINGS)}"))(rng)
     shown = result if rng.random() < 0.7 else json.dumps({rng.choice((noun, "result", "value")): result})
@@ -332,15 +349,35 @@ def tool_case(rng: random.Random, wants_held_out: bool = False, made: dict[str, 
                     {parameter: int(value) if is_integer else value}, shown, sentence, thought)
 
 
-def tool_session(rng: random.Random, questions: int) -> str:
+def tool_session(rng: random.Random, questions: int, words: tuple[str, ...]) -> str:
     """Some questions that the same tools answer: most of such a row is calls and not schemas."""
-    made = _toolbox(rng)
-    first = tool_case(rng, made=made)
+    made = _toolbox(rng, (1, 2, 2, 3, 3), words)
+    first = tool_case(rng, made=made, words=words)
     unit = first.text(questions > 1 or rng.random() < 0.6)
     for left in range(questions - 1, 0, -1):
-        case = tool_case(rng, made=made)
+        case = tool_case(rng, made=made, words=words)
         thought = f"I call {case.name}." if first.thought else None
         unit += dataclasses.replace(case, thought=thought).turns(left > 1 or rng.random() < 0.6)
+    return unit
+
+
+def function_list(rng: random.Random, words: tuple[str, ...]) -> str:
+    """Which function, and with what, without the markup of schemas and calls: five choices in the tokens of one call.
+
+    What has to be learnt is the same: the word of the question leads to a name that begins before it ("find" of
+    "find_weather"), and a value loses the space before it, so that all its first tokens change (" Oslo", "O" "slo").
+    """
+    made = _toolbox(rng, (2, 2, 3, 4, 5), words)
+    has_parameter = rng.random() < 0.5
+    lines = [json.dumps({"name": tool.name} | ({"parameter": parameter} if has_parameter else {}))
+             for tool, parameter in made.values()]
+    unit = ""
+    for position in range(rng.randint(2, 5)):
+        noun, value, question = _question(rng, made, False, words)
+        tool, parameter = made[noun]
+        shown = value if tool.parameters["properties"][parameter]["type"] == "integer" else f'"{value}"'
+        first = "Functions:\n" + "\n".join(lines) + "\n\n" if position == 0 else ""
+        unit += turn(first + question, f"{tool.name}({f'{parameter}=' if has_parameter else ''}{shown}).")
     return unit
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 
@@ -76,7 +77,8 @@ def test_held_out_facts_are_not_trained() -> None:
     assert all(skills.is_held_out(key, value) for _, key, value in skills.facts(rng, 10, True))
 
 
-@pytest.mark.parametrize(("stage", "width"), [("facts", 256), ("mix", 64), ("mix", 128), ("mix", 256), ("long", 512)])
+@pytest.mark.parametrize(("stage", "width"), [("facts", 256), ("tools", 128), ("tools", 256), ("mix", 64), ("mix", 128),
+                                               ("mix", 256), ("long", 512)])
 def test_masks_cover_answers_and_their_ends(rows: data.Rows, stage: str, width: int) -> None:
     tokens, mask = rows.batch(stage, np.random.default_rng(5), width, 200)
     assert tokens.dtype == np.int32 and mask.dtype == bool and tokens.shape == mask.shape == (200, width)
@@ -94,8 +96,8 @@ def test_masks_cover_answers_and_their_ends(rows: data.Rows, stage: str, width: 
 
 
 def test_rows_are_mostly_full(rows: data.Rows) -> None:
-    for stage, width in (("copy", 64), ("copy", 256), ("facts", 128), ("facts", 256), ("mix", 64), ("mix", 128), ("mix", 256),
-                         ("long", 1024)):
+    for stage, width in (("copy", 64), ("copy", 256), ("facts", 128), ("facts", 256), ("tools", 128), ("tools", 256),
+                         ("mix", 64), ("mix", 128), ("mix", 256), ("long", 1024)):
         tokens, _ = rows.batch(stage, np.random.default_rng(6), width, 100)
         assert (tokens == tk.PAD).mean() < 0.12, (stage, width)
 
@@ -103,6 +105,18 @@ def test_rows_are_mostly_full(rows: data.Rows) -> None:
 def test_copy_rows_teach_densely(rows: data.Rows) -> None:
     _, mask = rows.batch("copy", np.random.default_rng(8), 128, 300)
     assert mask.mean() > 0.3
+
+
+def test_calls_are_of_listed_functions_and_say_what_was_asked(rows: data.Rows) -> None:
+    rng = random.Random(3)
+    for _ in range(300):
+        unit = skills.function_list(rng, rows.source.plain)
+        listed = {f["name"]: f.get("parameter") for f in map(json.loads, re.findall(r"^\{.*\}$", unit, re.MULTILINE))}
+        asked = re.findall(rf"(?:{skills.USER}|\n\n)([^\n]+?){skills.ASSISTANT}{skills.END_THINK}(.*?){skills.EOS}", unit)
+        assert len(listed) >= 2 and len(asked) >= 2
+        for question, call in asked:
+            name, parameter, value = re.fullmatch(r"(\w+)\((?:(\w+)=)?\"?(.*?)\"?\)\.", call).groups()
+            assert listed[name] == parameter and value in question
 
 
 def test_a_word_has_one_definition(rows: data.Rows) -> None:
