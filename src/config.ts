@@ -4,15 +4,11 @@
 import { ConfigurationError } from './base/configuration-error.js';
 import { defaultKvFolder } from './base/kv-folder.js';
 import { LOG_FORMATS, LOG_LEVELS } from './base/log.js';
+import { bytesOf } from './base/size.js';
 
-const UNIT_BYTES: Readonly<Record<string, number>> = {
-  '': 1,
-  B: 1,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
+/** Working buffers of steps and samplers, outside the KV budget that --memory-limit leaves. */
+export const BUFFER_BYTES = 256 * 2 ** 20;
+
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 /** What a person wrote, as code wants it; throws Refusal. */
@@ -43,11 +39,16 @@ function oneOf<const Name extends string>(names: readonly Name[]): Parse<Name> {
   };
 }
 
-/** "4GiB", "512 MiB", "1000". */
 const bytes: Parse<number> = (written) => {
-  const match = /^(\d+(?:\.\d+)?) ?([KMGT]iB|B|)$/.exec(written);
-  if (match) return Math.floor(Number(match[1]) * (UNIT_BYTES[match[2] as string] as number));
-  throw new Refusal('must be a size such as 512MiB or 4GiB');
+  const value = bytesOf(written);
+  if (value !== null) return value;
+  throw new Refusal('must be a size such as 512MiB or 1TB');
+};
+
+const memoryLimit: Parse<number> = (written) => {
+  const value = bytes(written);
+  if (value === 0 || value > BUFFER_BYTES) return value;
+  throw new Refusal(`leaves nothing for KV rows: give more than ${BUFFER_BYTES} bytes`);
 };
 
 /** "30s", "1.5m", "0". */
@@ -142,7 +143,7 @@ export const SETTINGS = {
   maxWaiting: {
     parse: whole(0, 1_000_000),
     unset: '256', // at a second each behind 16 that run, the last one waits for 16 s: longer is better refused
-    help: ['n', 'requests that may wait; the next one is refused with QUEUE_FULL'],
+    help: ['n', 'requests of a priority and those above it that may wait; the next one is refused with QUEUE_FULL'],
   },
   defaultMaxTokens: {
     parse: whole(0, 2 ** 31 - 1),
@@ -155,7 +156,7 @@ export const SETTINGS = {
     help: ['time', 'after SIGTERM: how long running requests may go on'],
   },
   memoryLimit: {
-    parse: bytes,
+    parse: memoryLimit,
     unset: '0',
     help: ['size', 'memory for KV rows and buffers, beside the mapped model file; 0: half of what is free'],
   },
@@ -179,7 +180,7 @@ export const SETTINGS = {
   },
   kvPoints: {
     parse: oneOf(['full', 'periodic', 'ends', 'replay']),
-    unset: 'periodic', // 98.7 % of the hits that `full` has, for a thirtieth of its points (kv-store.md 2.4)
+    unset: 'periodic', // 98.7 % of the hits that `full` has, for a thirtieth of its points (docs/kv-store.md)
     help: ['mode', 'where prefixes can be continued: full (every 128 tokens), periodic (4,096), ends, replay'],
   },
   kvWriteBudget: {

@@ -5,7 +5,8 @@
 // 2. A kernel target's object exports its table and nothing else: a weak symbol compiled for AVX-512 could become
 //    everybody's copy and crash older machines.
 // 3. Files stay readable: no comment over 130 columns, no file over 700 lines without its reason below.
-// 4. C++ is formatted (skipped with a note where clang-format is missing).
+// 4. Nothing that .gitignore names is tracked: a build would take yesterday's objects for today's.
+// 5. C++ is formatted (skipped with a note where clang-format is missing).
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
@@ -102,6 +103,12 @@ for (const file of sources) {
     if (line.length > 130 && /^\s*(\/\/|\*)/.test(line)) findings.push(`${file}:${i + 1}: ${line.length} columns`);
   });
 }
+
+const tracked = spawnSync('git', ['ls-files', '--cached', '--ignored', '--exclude-standard'], {
+  cwd: root,
+  encoding: 'utf8',
+});
+for (const file of (tracked.stdout ?? '').split('\n').filter(Boolean)) findings.push(`${file}: ignored, and tracked`);
 
 const cpp = sources.filter((file) => /\.(cc|h)$/.test(file) && statSync(join(root, file)).size > 0);
 if (spawnSync('clang-format', ['--version']).status === 0) {

@@ -167,7 +167,7 @@ struct Stats {
   uint64_t steps;
   uint64_t prefill_tokens;
   uint64_t decode_tokens;
-  uint64_t busy_ns;         // inside steps
+  uint64_t prefill_ns;      // inside steps, the share of prompt rows among all rows of each
   uint64_t sequences;       // alive in native, choices not counted
   uint64_t kv_blocks_used;  // slots of 128 tokens that have memory
   uint64_t kv_blocks_limit;

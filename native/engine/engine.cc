@@ -215,10 +215,16 @@ void Engine::loop() {
       plan = std::move(next_plan_);
     }
     if (plan) apply(*plan);
-    const uint64_t begin = now_ns();
+    const uint64_t begin = now_ns(), prefilled = stats_.prefill_tokens, decoded = stats_.decode_tokens;
     const bool worked = step();
     std::lock_guard lock(mutex_);
-    if (worked) stats_.steps++, stats_.busy_ns += now_ns() - begin;
+    if (worked) {
+      stats_.steps++;
+      const double prompt_rows = static_cast<double>(stats_.prefill_tokens - prefilled);
+      const double rows = prompt_rows + static_cast<double>(stats_.decode_tokens - decoded);
+      stats_.prefill_ns +=
+          static_cast<uint64_t>(static_cast<double>(now_ns() - begin) * prompt_rows / std::max(rows, 1.0));
+    }
     stats_.sequences = sequences_.size();
     stats_.kv_blocks_used = memory_->pool.allocated();
     stats_.point_bytes = memory_->points.bytes();

@@ -55,7 +55,7 @@ struct MatmulArgs {
 // Attention reads rows in blocks of 64 (D5). A block is packed once and used by every query that sees it.
 inline constexpr uint32_t kAttentionBlockRows = 64;
 
-// How numbers are kept and attended to (docs/model.md). Matters to rows, indexer and attention only.
+// How numbers are kept and attended to (docs/arithmetic.md). Matters to rows, indexer and attention only.
 enum class Numerics : uint32_t {
   kReference = 0,              // rows as e4m3/bf16 bytes, indexer rows as e2m1, attention operands in bf16 (D5 order A)
   kF32 = 1,                    // rows and attention in f32: parity with llama.cpp (F32 cache) and transformers

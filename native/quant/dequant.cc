@@ -1,4 +1,4 @@
-// Decoding of all weight types into doubles (docs/model.md, block formats).
+// Decoding of all weight types into doubles (docs/arithmetic.md).
 #include "dequant.h"
 
 #include <cmath>

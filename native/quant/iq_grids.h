@@ -1,4 +1,4 @@
-// Fixed tables of the IQ formats (docs/model.md). Constants of internal linkage and nothing else: kernel targets
+// Fixed tables of the IQ formats (docs/arithmetic.md). Constants of internal linkage and nothing else: kernel targets
 // include this file with their own instruction sets, so it must never emit a function.
 //
 // The points of kIq2xxsGrid cannot be computed. They were expanded from the packed grid in gguf 0.19.0 (PyPI,

@@ -139,7 +139,7 @@ export const Stats = {
   steps: 8,
   prefillTokens: 16,
   decodeTokens: 24,
-  busyNs: 32,
+  prefillNs: 32,
   sequences: 40,
   kvBlocksUsed: 48,
   kvBlocksLimit: 56,

@@ -70,7 +70,7 @@ export class NativeRunner implements Runner {
       steps: read(Stats.steps),
       prefillTokens: read(Stats.prefillTokens),
       decodeTokens: read(Stats.decodeTokens),
-      busyNs: read(Stats.busyNs),
+      prefillNs: read(Stats.prefillNs),
       sequences: read(Stats.sequences),
       kvBlocksUsed: read(Stats.kvBlocksUsed),
       kvBlocksLimit: read(Stats.kvBlocksLimit),

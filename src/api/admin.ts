@@ -21,11 +21,11 @@ export interface ServerFacts {
   readonly instanceId: string;
   readonly cpuModel: string;
   readonly computeThreads: number;
-  /** Chosen at run time, such as "avx512-vnni". */
+  /** The kernel target in use, such as "avx512"; none while the model loads. */
   readonly cpuFeatures: readonly string[];
   /** How the cache's disk is read: "io_uring", "pool" or "mmap"; '' when it has none. */
   readonly ioBackend: string;
-  /** 0: none. */
+  /** As --memory-limit says; 0: half of what was free. */
   readonly memoryLimitBytes: number;
   /** Settings in force by flag name, secrets left out. */
   readonly settings: Readonly<Record<string, string>>;

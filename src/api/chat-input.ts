@@ -53,7 +53,7 @@ export function parseChat(chat: ChatInput__Output, errors: FieldErrors): Convers
     continueFinalMessage: chat.continueFinalMessage ?? false,
   };
   if (messages.length > 0) {
-    for (const { field, description } of checkConversation(conversation)) errors.invalid(field, description);
+    checkConversation(conversation, (field, description) => errors.invalid(field, description));
   }
   return toolUse === 'none' ? { ...conversation, tools: [] } : conversation;
 }

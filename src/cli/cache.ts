@@ -2,7 +2,7 @@
 // gRPC (GetCacheStats, PurgeCache); its directory is refused with its pid.
 
 import { type Command, Option } from 'commander';
-import { defaultKvFolder } from '../base/kv-folder.js';
+import { readConfig } from '../config.js';
 import type { HashKey, KvStore, RecordInfo, StoreEvent, StoreStatus } from '../kv/store.js';
 import { bytes, count, Progress, StorageError, table, toJson, UsageError } from './format.js';
 import { duration, integer } from './options.js';
@@ -51,7 +51,12 @@ Examples:
       .command(name)
       .summary(summary)
       .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`)
-      .addOption(new Option('--kv-dir <dir>', 'as of nandu serve (default: nandu/kv in XDG_CACHE_HOME or ~/.cache)'))
+      .addOption(
+        new Option(
+          '--kv-dir <dir>',
+          'as of nandu serve, NANDU_KV_DIR too (default: nandu/kv in XDG_CACHE_HOME or ~/.cache)',
+        ),
+      )
       .option('--json', 'print JSON');
   add('stats', 'what the directory holds').action((flags: CacheFlags) => stats(flags, open));
   add('ls', 'the stored records, newest first')
@@ -60,7 +65,7 @@ Examples:
   add('verify', 'read everything and check every checksum').action((flags: CacheFlags) => verify(flags, open));
   add('purge', 'delete for good: give one selector or more, what all of them select goes')
     .option('--all', 'everything')
-    .option('--prefix <id>', 'this prefix_id and what extends it')
+    .option('--prefix <id>', 'this prefix_id and what extends it; records go whole, with up to 4,095 tokens before it')
     .option('--older-than <time>', 'what was written longer ago, such as 12h or 30d', duration)
     .option('--dry-run', 'say what would go, and delete nothing')
     .action((flags: PurgeFlags) => purge(flags, open));
@@ -271,11 +276,12 @@ class Directory {
 }
 
 async function withDirectory(
-  { kvDir = defaultKvFolder(process.env) }: CacheFlags,
+  { kvDir = readConfig({}, process.env).kvDir }: CacheFlags,
   open: OpenKvStore,
   isReadOnly: boolean,
   use: (directory: Directory) => Promise<void>,
 ): Promise<void> {
+  if (kvDir === '') throw new UsageError('NANDU_KV_DIR is none: say which directory with --kv-dir');
   const store = await open(kvDir, isReadOnly);
   try {
     const directory = new Directory(store);

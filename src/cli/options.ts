@@ -5,6 +5,7 @@ import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { NUMERICS, type Numerics } from '../addon/load.js';
+import { bytesOf } from '../base/size.js';
 import { InputError } from './format.js';
 
 export interface SharedOptions {
@@ -51,17 +52,11 @@ export function real(least: number, most: number): (text: string) => number {
   };
 }
 
-const SIZE_UNITS: Readonly<Record<string, number>> = {
-  ...{ '': 1, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 },
-  ...{ KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 },
-};
-
-/** Reads bytes: "64GiB", "1.5TB", "4096". Disks are sold in powers of ten, memory in powers of two. */
+/** Reads bytes: "64GiB", "1.5TB", "4096". */
 export function size(text: string): number {
-  const match = /^(\d+(?:\.\d+)?) ?([kMGT]B|[KMGT]iB|B|)$/.exec(text);
-  const value = match ? Math.floor(Number(match[1]) * (SIZE_UNITS[match[2] as string] as number)) : Number.NaN;
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('It must be a size such as 512MiB or 1TB.');
-  return value;
+  const bytes = bytesOf(text);
+  if (bytes === null) throw new InvalidArgumentError('It must be a size such as 512MiB or 1TB.');
+  return bytes;
 }
 
 /** Reads bytes a second: as a size, with or without "/s", above 0. */

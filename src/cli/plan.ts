@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { loadAddon } from '../addon/load.js';
 import { defaultKvFolder } from '../base/kv-folder.js';
 import { amountText, costOf, DEFAULT_PRICES, type PriceList } from '../base/prices.js';
+import { readConfig } from '../config.js';
 import { measureDisk, measureMemory } from './bandwidth.js';
 import {
   type Capacity,
@@ -100,10 +101,11 @@ async function read(model: string): Promise<{ geometry: KvGeometry; rows: RowByt
 }
 
 async function machineOf({ ram, ssd, diskBandwidth, memoryBandwidth }: PlanFlags): Promise<Machine> {
-  const directory = defaultKvFolder(process.env);
+  const { kvDir, kvMaxBytes } = readConfig({}, process.env);
+  const directory = kvDir || defaultKvFolder(process.env);
   return {
     ramBytes: ram ?? totalmem(),
-    ssdBytes: ssd ?? quotaFor(directory, 0),
+    ssdBytes: ssd ?? quotaFor(directory, kvMaxBytes),
     // One after the other: each has the machine for itself.
     diskBandwidth: diskBandwidth ?? (await measureDisk(nearestExisting(directory))),
     memoryBandwidth: memoryBandwidth ?? (await measureMemory()),

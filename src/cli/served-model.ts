@@ -2,17 +2,15 @@
 // where the API meets the addon.
 
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { ModelDescription, NativeAddon, OpenOptions } from '../addon/load.js';
 import { NativeRunner } from '../addon/runner.js';
 import { DEFAULT_SAMPLING, type ServedModel } from '../api/model.js';
 import { within } from '../base/within.js';
-import type { Config } from '../config.js';
+import { BUFFER_BYTES, type Config } from '../config.js';
 import { NanduEngine } from '../engine/engine.js';
 import { BLOCK_TOKENS } from '../kv/block.js';
 import { TextService } from '../text/text-service.js';
-import { UsageError } from './format.js';
 import { cacheConfig, type DiskListener, type OpenDisk, openDisk } from './kv.js';
 import { readVocabulary } from './vocabulary.js';
 import { WeightsFiles } from './weights-digest.js';
@@ -31,8 +29,6 @@ export interface OpeningListener extends DiskListener {
   readonly onProgress: (fraction: number) => void;
 }
 
-/** Working buffers of steps and samplers, outside the KV budget that --memory-limit leaves. */
-const BUFFER_BYTES = 256 * 2 ** 20;
 /** For a file of some kilobytes. */
 const MEMO_PATIENCE_MS = 250;
 
@@ -77,24 +73,28 @@ export async function openServedModel(
     await text?.close();
     weights?.close();
   };
-  let disk: OpenDisk | null;
+  let disk: OpenDisk | null = null;
+  let fingerprints: readonly [weights: string, answers: string];
   try {
+    if (weights === null) throw new Error(`${path} was replaced while it was opened`);
+    const salts = ['', `${buildId} ${description.numerics}`] as const;
+    fingerprints = [fingerprintOf(weights, description, salts[0]), fingerprintOf(weights, description, salts[1])];
     disk = await openDisk({ addon, runner, description, weights, config, cache: engine.kvCache, listener });
   } catch (error) {
-    await close(null);
+    await close(disk);
     throw error;
   }
   const model: ServedModel = {
     name: modelNameOf(path),
     aliases: description.name && description.name !== modelNameOf(path) ? [description.name] : [],
-    version: fingerprintOf(path, description, '').slice(0, 12),
+    version: fingerprints[0].slice(0, 12),
     architecture: description.architecture,
     contextLength,
     vocabSize: description.geometry.vocab,
     eosId,
     weightBytes: description.weight_bytes,
     quantization: sharesOf(description),
-    fingerprint: fingerprintOf(path, description, `${buildId} ${description.numerics}`),
+    fingerprint: fingerprints[1],
     kvBlockTokens: BLOCK_TOKENS,
     kvBytesPerToken: description.kv[config.numerics].bytes_per_token,
     defaultSampling: DEFAULT_SAMPLING,
@@ -133,8 +133,6 @@ async function isKnown(weights: WeightsFiles | null, directory: string): Promise
 function openOptions(model: string, config: Config, isChecked: boolean): OpenOptions {
   const { numerics, threads, context, maxRunning: maxSequences, memoryLimit } = config;
   const kvBytes = memoryLimit === 0 ? 0 : memoryLimit - BUFFER_BYTES;
-  if (memoryLimit !== 0 && kvBytes <= 0)
-    throw new UsageError(`--memory-limit leaves nothing for KV rows: give more than ${BUFFER_BYTES} bytes`);
   return { model, numerics, threads, context, kvBytes, maxSequences, isChecked };
 }
 
@@ -151,24 +149,16 @@ const HEADER_BYTES = 4 * 2 ** 20;
  * Of what the file says about itself, its size and pages spread over it (of the first part, if it is split): two different
  * models differ there, and a file of hundreds of gigabytes is told in milliseconds.
  */
-function fingerprintOf(path: string, description: ModelDescription, salt: string): string {
+function fingerprintOf(weights: WeightsFiles, description: ModelDescription, salt: string): string {
   const { architecture, types, weight_bytes: weightBytes, tokenizer } = description;
   const geometry = { ...description.geometry, context: 0 }; // --context changes no answer
   const hash = createHash('sha256').update(
     JSON.stringify([salt, architecture, geometry, types, weightBytes, tokenizer]),
   );
-  const file = openSync(path, 'r');
-  try {
-    const { size } = fstatSync(file);
-    const header = Buffer.alloc(Math.min(size, HEADER_BYTES));
-    hash.update(header.subarray(0, readSync(file, header, 0, header.length, 0)));
-    const sample = Buffer.alloc(SAMPLE_BYTES);
-    for (let index = 0; index < SAMPLES; index++) {
-      const at = Math.floor((size / SAMPLES) * index);
-      hash.update(sample.subarray(0, readSync(file, sample, 0, SAMPLE_BYTES, at)));
-    }
-    return hash.update(String(size)).digest('hex').slice(0, 32);
-  } finally {
-    closeSync(file);
+  const { size } = weights;
+  hash.update(weights.read(0, Math.min(size, HEADER_BYTES)));
+  for (let index = 0; index < SAMPLES; index++) {
+    hash.update(weights.read(Math.floor((size / SAMPLES) * index), SAMPLE_BYTES));
   }
+  return hash.update(String(size)).digest('hex').slice(0, 32);
 }

@@ -99,6 +99,21 @@ export class WeightsFiles {
     return digest;
   }
 
+  /** Bytes of the first part. */
+  get size(): number {
+    return Number(this.#first.before.size);
+  }
+
+  /** At most `length` bytes of the first part. */
+  read(at: number, length: number): Buffer {
+    const buffer = Buffer.alloc(length);
+    return buffer.subarray(0, readSync(this.#first.fd, buffer, 0, length, at));
+  }
+
+  get #first(): Part {
+    return this.#parts[0] as Part;
+  }
+
   /** Safe twice. A digest that is under way keeps them: a number that is free again would mean another file. */
   close(): void {
     this.#isClosed = true;

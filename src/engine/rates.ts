@@ -7,7 +7,7 @@ interface Sample {
   readonly atMs: number;
   readonly prefillTokens: number;
   readonly decodeTokens: number;
-  readonly busyNs: number;
+  readonly prefillNs: number;
 }
 
 /** What GetLoad promises. */
@@ -19,6 +19,7 @@ const SERVICE_WEIGHT = 0.2;
 export class Rates {
   #samples: Sample[] = [];
   #serviceMs: number | null = null;
+  #prefillSpeed = 0;
 
   /** True when a sample is due; reading counters more often tells nothing. */
   isDue(nowMs: number): boolean {
@@ -27,10 +28,15 @@ export class Rates {
   }
 
   sample(nowMs: number, stats: RunnerStats): void {
-    const { prefillTokens, decodeTokens, busyNs } = stats;
-    this.#samples.push({ atMs: nowMs, prefillTokens, decodeTokens, busyNs });
+    const { prefillTokens, decodeTokens, prefillNs } = stats;
+    this.#samples.push({ atMs: nowMs, prefillTokens, decodeTokens, prefillNs });
     // One sample from before the window stays: rates are differences to it.
     while (this.#samples.length > 2 && nowMs - (this.#samples[1] as Sample).atMs >= WINDOW_MS) this.#samples.shift();
+    const oldest = this.#samples[0] as Sample;
+    // While nothing but decoding goes on, what was measured last stays the best guess.
+    if (prefillNs > oldest.prefillNs) {
+      this.#prefillSpeed = ((prefillTokens - oldest.prefillTokens) / (prefillNs - oldest.prefillNs)) * 1e9;
+    }
   }
 
   /** A request ended that had run, from admission, for so long. */
@@ -43,12 +49,9 @@ export class Rates {
     return this.#serviceMs;
   }
 
-  /** Prompt tokens a second of computing: what a prompt that comes now can expect, whatever silence was before. */
+  /** Prompt tokens a second of computing them, whatever silence or decoding was before; 0: no prompt came yet. */
   get prefillSpeed(): number {
-    const oldest = this.#samples[0];
-    const newest = this.#samples.at(-1);
-    if (!oldest || !newest || newest.busyNs === oldest.busyNs) return 0;
-    return ((newest.prefillTokens - oldest.prefillTokens) / (newest.busyNs - oldest.busyNs)) * 1e9;
+    return this.#prefillSpeed;
   }
 
   perSecond(): { readonly prefill: number; readonly decode: number } {

@@ -10,8 +10,8 @@ export interface RunnerStats {
   readonly steps: number;
   readonly prefillTokens: number;
   readonly decodeTokens: number;
-  /** Inside steps. */
-  readonly busyNs: number;
+  /** Inside steps, the share of prompt rows among all rows of each. */
+  readonly prefillNs: number;
   /** Alive, choices not counted. */
   readonly sequences: number;
   /** Slots of 128 tokens that have memory. */

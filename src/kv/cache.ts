@@ -352,9 +352,12 @@ export class KvCache implements PromptCache {
 
   // --- what clients ask ---
 
-  /** A disk that is expected is waited for: what clients say of it concerns what lies there. */
-  async #attachedInTime(): Promise<void> {
+  /** A disk that is expected is waited for: what clients say of it concerns what lies there, and nobody knows that without it. */
+  async #requireDisk(done: string): Promise<void> {
     if (this.#expectsDisk && !this.#disk) await within(ATTACH_PATIENCE_MS, this.#attached, undefined);
+    if ((this.#expectsDisk || this.#diskProblem !== '') && !this.#disk) {
+      throw new Failure('CACHE_UNAVAILABLE', `the disk is not in use yet, so nothing can be ${done} there; try again`);
+    }
   }
 
   probe(tokens: Uint32Array, scope: string): CacheCover {
@@ -364,7 +367,7 @@ export class KvCache implements PromptCache {
 
   async pin(prefixId: string, untilMs: number | null): Promise<number> {
     const key = keyOfPrefixId(prefixId);
-    await this.#attachedInTime();
+    await this.#requireDisk('pinned');
     const bytes = key === null ? null : ((await this.#disk?.pin(key, untilMs)) ?? null);
     if (bytes === null) {
       const facts = { resource: { type: 'prefix', name: prefixId } };
@@ -374,10 +377,7 @@ export class KvCache implements PromptCache {
   }
 
   async purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }> {
-    await this.#attachedInTime();
-    if ((this.#expectsDisk || this.#diskProblem !== '') && !this.#disk) {
-      throw new Failure('CACHE_UNAVAILABLE', 'the disk is not in use yet, so nothing can be purged there; try again');
-    }
+    await this.#requireDisk('purged');
     const scopeTag = selector.scope === null ? null : this.#hasher.scopeOf(selector.scope).scopeTag;
     const key = selector.prefixId === null ? null : keyOfPrefixId(selector.prefixId);
     if (selector.prefixId !== null && key === null) return { blocks: 0, bytes: 0 };

@@ -1,6 +1,6 @@
-// How much may be written to the disk on one day (UTC), for the sake of its life. Chains are admitted by their own hash,
-// so that one is stored whole or not at all, and with a probability that is set each minute to make the budget last the
-// day. Time comes from the caller. Design: ../shared/design/kv-store.md 3.7.
+// How much may be written to the disk on one day (UTC), for the sake of its life. Chains are admitted by the hash of their
+// first block, so that one is stored whole or not at all (those that begin alike share their fate), and with a probability
+// that is set each minute to make the budget last the day. Time comes from the caller.
 
 import type { HashKey } from './store.js';
 
@@ -30,7 +30,7 @@ export class WriteBudget {
     this.#reserveBytes = reserveBytes;
   }
 
-  /** Whether the new part of a chain, `bytes` in all, is written; `key` is the hash at its end. Admitted is spent. */
+  /** Whether the new part of a chain, `bytes` in all, is written; `key` is the hash of its first block. Admitted is spent. */
   admits(key: HashKey, bytes: number, nowMs: number): boolean {
     this.#turn(nowMs);
     this.#offeredBytes += bytes;
@@ -46,7 +46,7 @@ export class WriteBudget {
     if (Math.floor(writtenMs / DAY_MS) === this.#day) this.#spentBytes += bytes;
   }
 
-  /** Written without having been asked: by reclaim, or as metadata. */
+  /** Written without having been asked: by reclaim. */
   spend(bytes: number, nowMs: number): void {
     this.#turn(nowMs);
     this.#spentBytes += bytes;

@@ -1,21 +1,17 @@
 // Finds everything in a conversation that cannot be encoded, all at once and by field path, before any of it is.
 
-import type { FieldViolation } from '../base/failures.js';
 import type { ChatMessage, ChatToolCall, Conversation } from './chat.js';
 import { jsonMembers, jsonObjectProblem } from './json-text.js';
 
-/** More than these are not listed: the message must stay small. */
-const VIOLATIONS_MAX = 64;
 /** Names stand inside a quoted attribute of the call markup. */
 const FUNCTION_NAME = /^[^\s"<>\p{Cc}]{1,128}$/u;
 const PARAMETER_NAME = /^[^"<>\p{Cc}]+$/u;
 
-/** Empty: the conversation can be encoded. `path` is the field that holds it. */
-export function checkConversation(chat: Conversation, path = 'chat'): FieldViolation[] {
-  const violations: FieldViolation[] = [];
-  const refuse = (field: string, description: string): void => {
-    if (violations.length < VIOLATIONS_MAX) violations.push({ field: `${path}.${field}`, description });
-  };
+export type Refuse = (field: string, description: string) => void;
+
+/** Calls `report` for everything, by its path from `chat.` on; never: the conversation can be encoded. */
+export function checkConversation(chat: Conversation, report: Refuse): void {
+  const refuse: Refuse = (field, description) => report(`chat.${field}`, description);
   if (chat.messages.length === 0) refuse('messages', 'must not be empty');
   checkMessages(chat.messages, refuse);
   checkTools(chat, refuse);
@@ -26,10 +22,7 @@ export function checkConversation(chat: Conversation, path = 'chat'): FieldViola
       refuse(`messages[${chat.messages.length - 1}].tool_calls`, 'a message that ends in calls cannot be continued');
     }
   }
-  return violations;
 }
-
-type Refuse = (field: string, description: string) => void;
 
 function checkMessages(messages: readonly ChatMessage[], refuse: Refuse): void {
   const knownIds = new Set<string>();

@@ -141,7 +141,7 @@ export class FakeRunner implements Runner {
     return {
       plan: this.plans.length,
       ...this.#counts,
-      busyNs: this.#counts.steps * 1e6,
+      prefillNs: this.#counts.prefillTokens * 1e6,
       sequences: this.#sequences.size,
       kvBlocksUsed: this.#namedSlots().size,
       kvBlocksLimit: this.#options.kvBlocks,

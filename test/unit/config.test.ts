@@ -111,8 +111,9 @@ test.each([
   ['512MiB', 512 * 2 ** 20],
   ['1.5 GiB', 1.5 * 2 ** 30],
   ['2KiB', 2048],
+  ['4TB', 4e12],
 ])('the size %s is %d bytes', (written, bytes) => {
-  expect(readConfig({ memoryLimit: written }, {}).memoryLimit).toBe(bytes);
+  expect(readConfig({ kvMaxBytes: written }, {}).kvMaxBytes).toBe(bytes);
 });
 
 test.each([
@@ -137,7 +138,7 @@ describe('a wrong value names its flag, or its variable', () => {
     ...['-1', '1.5', 'many', '1025'].map((value) => ['threads', value] as const),
     ...['0', ''].map((value) => ['maxRunning', value] as const),
     ...['30', '-1s', '1d'].map((value) => ['drainTimeout', value] as const),
-    ...['1GB', '-1', 'GiB'].map((value) => ['memoryLimit', value] as const),
+    ...['1gb', '-1', 'GiB', '256MiB', '99999TiB'].map((value) => ['memoryLimit', value] as const),
     ...[
       ['numerics', 'f64'],
       ['logLevel', 'loud'],

@@ -680,3 +680,11 @@ test('a request of several choices that is cut off stores no block that was not 
   expect(e.store?.records().map(({ toToken }) => toToken)).toEqual([computed]);
   expect(answerOf(await e.ask(prompt('abcdefghijklmnop')))).toEqual(await alone(prompt('abcdefghijklmnop')));
 });
+
+test('a pin is not told that its prefix is nowhere while the disk that may hold it is out of use', async () => {
+  const e = new CachedEngine({ disk: null });
+  const id = 'ab'.repeat(16);
+  await expect(e.cache.pin(id, null)).rejects.toMatchObject({ reason: 'PREFIX_NOT_FOUND' });
+  e.cache.giveUpDisk('the disk is gone');
+  await expect(e.cache.pin(id, null)).rejects.toMatchObject({ reason: 'CACHE_UNAVAILABLE' });
+});

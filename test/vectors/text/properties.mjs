@@ -25,11 +25,12 @@ export function propertiesOf(text) {
 
     /** A Conversation. */
     chat(conversation) {
-      const violations = checkConversation(conversation);
-      for (const { field, description } of violations) {
+      let isRefused = false;
+      checkConversation(conversation, (field, description) => {
+        isRefused = true;
         hold(/^chat\.[a-z_]+/.test(field) && description.length < 200, `an odd violation: ${field}`);
-      }
-      if (violations.length > 0) return;
+      });
+      if (isRefused) return;
       const { tokens, messageEnds, renderedText, startsInReasoning } = chat.encode(conversation);
       const back = tokenizer.decode(tokens, { showSpecial: true }).text;
       hold(back === wellFormed(renderedText), 'the tokens are not the rendered text');

@@ -1,5 +1,5 @@
 // Matrix products of the scalar target: the specification in plain loops. docs/arithmetic.md D1-D4 and D9 (embedding
-// rows) are written out here once; every other target must give the same bits. Block layouts: docs/model.md.
+// rows) are written out here once; every other target must give the same bits. Block layouts: docs/arithmetic.md.
 #pragma once
 
 #include <math.h>
