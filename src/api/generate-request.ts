@@ -231,8 +231,9 @@ function parseStop(
   { vocabSize, defaultMaxTokens }: RequestLimits,
   errors: FieldErrors,
 ): Pick<GenerateOptions, 'stop' | 'stopSequences' | 'includeStop'> {
-  const { maxTokens = defaultMaxTokens, minTokens = 0, sequences = [], tokenIds = [] } = given;
-  if (given.maxTokens !== undefined && minTokens > maxTokens) {
+  const { minTokens = 0, sequences = [], tokenIds = [] } = given;
+  const { maxTokens = Math.max(defaultMaxTokens, minTokens) } = given;
+  if (minTokens > maxTokens) {
     errors.invalid('stop.min_tokens', `${minTokens} is more than max_tokens, ${maxTokens}`);
   }
   if (sequences.length > STOP_SEQUENCES_MAX) {

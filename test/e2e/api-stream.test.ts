@@ -296,7 +296,10 @@ describe('prompts', () => {
   test('zero is not the same as unset', async () => {
     await generate({ ...ids(1), sampling: { temperature: 0, topK: 0, seed: 0 }, stop: { maxTokens: 1 } });
     expect(harness.engine.lastRequest?.sampling).toMatchObject({ temperature: 0, topK: 0, seed: 0 });
+    await generate({ ...ids(1), stop: { minTokens: 40 } });
+    expect(harness.engine.lastRequest?.stop).toMatchObject({ maxTokens: 40, minTokens: 40 });
     await generate({ ...ids(1) });
+    expect(harness.engine.lastRequest?.stop).toMatchObject({ maxTokens: 32, minTokens: 0 });
     expect(harness.engine.lastRequest?.sampling.temperature).toBe(harness.model.defaultSampling.temperature);
     expect(harness.engine.lastRequest?.stop.maxTokens).toBe(32);
     const { choices, usage } = await generate({ ...ids(1, 2), stop: { maxTokens: 0 } });
