@@ -82,7 +82,9 @@ std::unique_ptr<PayloadSource> segment_source(std::shared_ptr<KvMemory> memory, 
   auto source = std::make_unique<SegmentSource>();
   uint64_t at = 0;
   for_each_stretch(memory->layout, static_cast<uint32_t>(slots.size()), [&](uint32_t block, size_t in, uint64_t size) {
-    source->pieces.push_back({at, memory->pool.slot(slots[block]) + in, size});
+    uint8_t* const slot = memory->pool.slot(slots[block]);
+    NANDU_CHECK(slot != nullptr);  // rows that were computed are there
+    source->pieces.push_back({at, slot + in, size});
     at += size;
   });
   source->memory = std::move(memory);

@@ -25,9 +25,9 @@ void Forward::route(const Layer& layer) {
     float* score = &router_[row * stride];
     uint32_t* chosen = &chosen_[size_t{row} * used];
     k_.router_scores(score, g_.experts, score);
-    if (layer.expert_table) {
-      const int32_t* experts = layer.expert_table + size_t{rows_[row].token} * used;
-      for (uint32_t i = 0; i < used; i++) chosen[i] = static_cast<uint32_t>(experts[i]);
+    if (!layer.expert_table.empty()) {
+      const uint16_t* experts = &layer.expert_table[size_t{rows_[row].token} * used];
+      for (uint32_t i = 0; i < used; i++) chosen[i] = experts[i];
     } else {
       // Insertion into a list ordered by (score + bias descending, id ascending); NaN never wins.
       uint32_t count = 0;

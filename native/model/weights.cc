@@ -170,7 +170,7 @@ Geometry read_geometry(Loader& in, const ModelFile& file) {
   g.rope_dim = in.count("rope.dimension_count", 2, 512);
   g.q_rank = in.count("attention.q_lora_rank", 1, kMost);
   g.groups = in.count("attention.output_group_count", 1, 4096);
-  g.o_rank = in.count("attention.output_lora_rank", 1, kMost);
+  g.o_rank = in.count("attention.output_lora_rank", 1, kMost / std::max(g.groups, 1u));
   g.window = in.count("attention.sliding_window", 1, 1 << 20);
   g.index_heads = in.count("attention.indexer.head_count", 1, 4096);
   g.index_dim = in.count("attention.indexer.key_length", 32, 4096);
@@ -245,6 +245,24 @@ Compressor read_compressor(Loader& in, const std::string& prefix, const Geometry
           in.vector(prefix + "_ape.weight", {width, Geometry::ratio(kind)}), in.vector(prefix + "_norm.weight", {dim})};
 }
 
+// Every row must name distinct experts that exist, or routing would read outside the model.
+std::vector<uint16_t> read_expert_table(Loader& in, const TensorView& t, const std::string& name, const Geometry& g) {
+  std::vector<uint16_t> table(uint64_t{g.vocab} * g.experts_used);
+  for (uint64_t at = 0; at < table.size(); at++) {
+    int32_t expert;
+    memcpy(&expert, t.data + at * sizeof expert, sizeof expert);
+    bool good = expert >= 0 && static_cast<uint32_t>(expert) < g.experts;
+    for (uint64_t other = at - at % g.experts_used; other < at; other++) good &= table[other] != expert;
+    if (!good) {
+      in.fail("tensor %s: row %llu names expert %d, repeated or outside 0..%u", name.c_str(),
+              static_cast<unsigned long long>(at / g.experts_used), expert, g.experts - 1);
+      return {};
+    }
+    table[at] = static_cast<uint16_t>(expert);
+  }
+  return table;
+}
+
 Layer read_layer(Loader& in, const Geometry& g, uint32_t index) {
   const std::string b = "blk." + std::to_string(index) + ".";
   Layer l{};
@@ -272,20 +290,8 @@ Layer read_layer(Loader& in, const Geometry& g, uint32_t index) {
     const std::string name = b + "ffn_gate_tid2eid.weight";
     if (const TensorView* t = in.tensor(name, {g.experts_used, g.vocab})) {
       if (t->type != TensorType::kI32) in.fail("tensor %s must be I32", name.c_str());
-      else if (reinterpret_cast<uintptr_t>(t->data) % 4 != 0)
-        in.fail("tensor %s is not aligned to 4 bytes", name.c_str());
-      else l.expert_table = reinterpret_cast<const int32_t*>(t->data);
+      else l.expert_table = read_expert_table(in, *t, name, g);
     }
-    // Every row must name distinct experts that exist, or routing would read outside the model.
-    for (uint64_t row = 0; l.expert_table && row < g.vocab; row++)
-      for (uint32_t i = 0; i < g.experts_used; i++) {
-        const int32_t* e = l.expert_table + row * g.experts_used;
-        bool good = e[i] >= 0 && static_cast<uint32_t>(e[i]) < g.experts;
-        for (uint32_t j = 0; j < i; j++) good &= e[i] != e[j];
-        if (!good)
-          in.fail("tensor %s: row %llu names expert %d, repeated or outside 0..%u", name.c_str(),
-                  static_cast<unsigned long long>(row), e[i], g.experts - 1);
-      }
   } else {
     l.router_bias = in.vector(b + "exp_probs_b.bias", {g.experts});
   }

@@ -63,8 +63,9 @@ struct Layer {
   Matrix index_q, index_weights;
 
   Matrix router;
-  const int32_t* expert_table = nullptr;  // hash layers: [vocab, experts_used]; else null
-  Vector router_bias;                     // other layers: [experts]
+  // Hash layers: [vocab, experts_used], else empty. A copy: what was checked must not change with the file.
+  std::vector<uint16_t> expert_table;
+  Vector router_bias;  // other layers: [experts]
   ExpertMatrix gate, up, down;
   Matrix shared_gate, shared_up, shared_down;
 };

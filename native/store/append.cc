@@ -47,7 +47,7 @@ bool StoreImpl::place(Append& a) {
   if (open < 0) {
     bool wait = false;
     const int64_t taken = take_region(a.klass, &wait);
-    if (wait && aborted_) return refuse(StoreStatus::kCancelled, "closed");
+    if (wait && recovering_ && aborted_) return refuse(StoreStatus::kCancelled, "closed");
     if (wait) return false;
     if (taken < 0) return refuse(StoreStatus::kNoSpace, "no free region");
     open_region(static_cast<uint32_t>(taken), a.klass, a);
@@ -77,6 +77,7 @@ int64_t StoreImpl::take_region(RegionClass klass, bool* wait) {
     if (!growing_) return take_region(klass, wait);
     return -1;
   }
+  *wait = false;  // whatever recovery still finds
   const uint32_t region = free_.front();
   free_.pop_front();
   return region;

@@ -245,6 +245,20 @@ Status write_superblocks(IoEngine& io, OpenDirectory& d, bool& hangs) {
   return ok();
 }
 
+// Names are as durable as what they name: the files' in the directory, and the directory's own.
+Status sync_names(const OpenDirectory& d) {
+  if (fsync(d.folder) == 0) {
+    const int parent = ::openat(d.folder, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    // Not everybody may read what lies above.
+    if (parent >= 0) {
+      (void)fsync(parent);
+      close(parent);
+    }
+    return ok();
+  }
+  return error(Code::kIo, "%s: %s", d.path.c_str(), strerror(errno));
+}
+
 Status open_files(const StoreOptions& options, IoEngine& io, OpenDirectory& d) {
   struct {
     const char* name;
@@ -378,6 +392,8 @@ Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io, 
   d.end_number += kNumbersPerOpening;
   d.superblock.numbers_below = d.end_number, d.superblock.sequence++;
   if (const Status written = write_superblocks(io, d, hangs); !written.ok()) return written.error();
+  if (!usable)
+    if (const Status named = sync_names(d); !named.ok()) return named.error();
   // What lies beyond the quota goes; what another superblock wrote, entirely (its pages carry another store's tag).
   d.regions_limit = regions_within(d.max_bytes, d.region_bytes);
   const uint64_t keep = usable ? std::min(data_bytes / d.region_bytes, uint64_t{d.regions_limit}) : 0;

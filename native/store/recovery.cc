@@ -228,7 +228,11 @@ void StoreImpl::free_damaged_ended(bool freed) {
 void StoreImpl::free_damaged(uint32_t number) {
   damaged_++;
   stats_.quarantined++;
-  if (options_.read_only || next_number_ + 1 > directory_.end_number) return;
+  if (options_.read_only) return;
+  if (next_number_ + 1 > directory_.end_number) {
+    cannot_promise_ = true;
+    return;
+  }
   RegionHeader header{};
   header.store = directory_.store, header.epoch = next_number_++, header.region_bytes = directory_.region_bytes;
   header.region = number, header.klass = RegionClass::kNone;

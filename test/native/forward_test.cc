@@ -219,7 +219,7 @@ TEST(a_damaged_weight_fails_its_own_sequences_and_nobody_else) {
   layer.gate.first.data = experts.data();
   std::vector<uint32_t> safe, unsafe;
   for (uint32_t t = 0; t < model->geometry.vocab; t++) {
-    const int32_t* chosen = layer.expert_table + size_t{t} * 2;
+    const uint16_t* chosen = &layer.expert_table[size_t{t} * 2];
     (chosen[0] == 3 || chosen[1] == 3 ? unsafe : safe).push_back(t);
   }
   NANDU_CHECK(safe.size() > 40 && unsafe.size() > 4);

@@ -136,6 +136,9 @@ class TestStore {
     if (wait_for_recovery) wait([this] { return recovery_done_; });
     return ok();
   }
+  void wait_for_recovery() {
+    wait([this] { return recovery_done_; });
+  }
   void close() { store.reset(); }
   // As kill -9: the process's memory is gone, the disk is as it is.
   void kill() {

@@ -71,6 +71,25 @@ TEST(store_gives_back_what_it_was_given_before_and_after_a_restart) {
   EXPECT(t.wrong_bytes == 0);
 }
 
+TEST(store_keeps_every_region_when_it_is_written_to_while_it_recovers) {
+  TestStore t;
+  EXPECT(t.open().ok());
+  for (uint64_t key = 1; key <= 6; key++) t.append(key, 150'000);
+  t.flush();
+  uint64_t during = 0;
+  for (uint64_t round = 0; round < 20; round++) {
+    t.kill();
+    EXPECT(t.open(false).ok());
+    during += t.store->stats().recovering;
+    EXPECT(t.append(100 + round, 1000).status == StoreStatus::kOk);
+    t.wait_for_recovery();
+    for (int tries = 0; t.store->stats().recovering && tries < 1000; tries++) usleep(1000);
+    const StoreStats s = t.store->stats();
+    EXPECT_MSG(s.regions_free + s.regions_open + s.regions_sealed == s.regions_total, std::to_string(round));
+  }
+  EXPECT(during > 0);
+}
+
 TEST(store_reads_of_ranges_hand_on_those_bytes_in_order_and_no_others) {
   TestStore t;
   store_test_hooks.region_bytes = 8u << 20;
