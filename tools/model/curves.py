@@ -48,7 +48,7 @@ def drawing(lines):
 
 
 def table(lines):
-    keys = ['loss', 'exact_copy_128', 'exact_mix_64', 'exact_mix_256_w128', 'exact_mix_256_w16',
+    keys = ['loss', 'exact_copy_128', 'exact_mix_64', 'exact_mix_256_w16', 'exact_tools_256',
             *(f'exact_long_{length}_w128' for length in (512, 1024, 2048))]
     print('| minutes | tokens | stage | ' + ' | '.join(keys) + ' |\n' + '|---' * (len(keys) + 3) + '|')
     smoothed = {key: dict(smooth(lines, key, 8)) for key in keys}
