@@ -11,6 +11,7 @@ import { BUFFER_BYTES, type Config } from '../config.js';
 import { NanduEngine } from '../engine/engine.js';
 import { BLOCK_TOKENS } from '../kv/block.js';
 import { TextService } from '../text/text-service.js';
+import { InputError } from './format.js';
 import { cacheConfig, type DiskListener, type OpenDisk, openDisk } from './kv.js';
 import { readVocabulary } from './vocabulary.js';
 import { WeightsFiles } from './weights-digest.js';
@@ -76,7 +77,7 @@ export async function openServedModel(
   let disk: OpenDisk | null = null;
   let fingerprints: readonly [weights: string, answers: string];
   try {
-    if (weights === null) throw new Error(`${path} was replaced while it was opened`);
+    if (weights === null) throw new InputError(`${path} was replaced while it was opened; start again`);
     const salts = ['', `${buildId} ${description.numerics}`] as const;
     fingerprints = [fingerprintOf(weights, description, salts[0]), fingerprintOf(weights, description, salts[1])];
     disk = await openDisk({ addon, runner, description, weights, config, cache: engine.kvCache, listener });
