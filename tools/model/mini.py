@@ -22,7 +22,7 @@ import evaluate
 import gate
 
 HERE = pathlib.Path(__file__).parent
-STEPS = 120
+STEPS = 160
 STOPPED = 40  # where it is stopped and goes on from its checkpoint
 START = 6.0  # the mean loss of the first ten steps is above: knowing nothing is ln 4096 = 8.3
 LEARNT = 1.2  # that of the last ten is below
