@@ -247,16 +247,12 @@ Status write_superblocks(IoEngine& io, OpenDirectory& d, bool& hangs) {
 
 // Names are as durable as what they name: the files' in the directory, and the directory's own.
 Status sync_names(const OpenDirectory& d) {
-  if (fsync(d.folder) == 0) {
-    const int parent = ::openat(d.folder, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    // Not everybody may read what lies above.
-    if (parent >= 0) {
-      (void)fsync(parent);
-      close(parent);
-    }
-    return ok();
-  }
-  return error(Code::kIo, "%s: %s", d.path.c_str(), strerror(errno));
+  if (fsync(d.folder) != 0) return error(Code::kIo, "%s: %s", d.path.c_str(), strerror(errno));
+  const int parent = ::openat(d.folder, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (parent < 0) return ok();  // not everybody may read what lies above
+  (void)fsync(parent);
+  close(parent);
+  return ok();
 }
 
 Status open_files(const StoreOptions& options, IoEngine& io, OpenDirectory& d) {

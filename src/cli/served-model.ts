@@ -78,8 +78,9 @@ export async function openServedModel(
   let fingerprints: readonly [weights: string, answers: string];
   try {
     if (weights === null) throw new InputError(`${path} was replaced while it was opened; start again`);
-    const salts = ['', `${buildId} ${description.numerics}`] as const;
-    fingerprints = [fingerprintOf(weights, description, salts[0]), fingerprintOf(weights, description, salts[1])];
+    const sample = sampleOf(weights);
+    const ofAnswers = fingerprintOf(sample, description, `${buildId} ${description.numerics}`);
+    fingerprints = [fingerprintOf(sample, description, ''), ofAnswers];
     disk = await openDisk({ addon, runner, description, weights, config, cache: engine.kvCache, listener });
   } catch (error) {
     await close(disk);
@@ -150,16 +151,17 @@ const HEADER_BYTES = 4 * 2 ** 20;
  * Of what the file says about itself, its size and pages spread over it (of the first part, if it is split): two different
  * models differ there, and a file of hundreds of gigabytes is told in milliseconds.
  */
-function fingerprintOf(weights: WeightsFiles, description: ModelDescription, salt: string): string {
+function fingerprintOf(sample: Buffer, description: ModelDescription, salt: string): string {
   const { architecture, types, weight_bytes: weightBytes, tokenizer } = description;
   const geometry = { ...description.geometry, context: 0 }; // --context changes no answer
-  const hash = createHash('sha256').update(
-    JSON.stringify([salt, architecture, geometry, types, weightBytes, tokenizer]),
-  );
+  const facts = JSON.stringify([salt, architecture, geometry, types, weightBytes, tokenizer]);
+  return createHash('sha256').update(facts).update(sample).digest('hex').slice(0, 32);
+}
+
+function sampleOf(weights: WeightsFiles): Buffer {
   const { size } = weights;
-  hash.update(weights.read(0, Math.min(size, HEADER_BYTES)));
-  for (let index = 0; index < SAMPLES; index++) {
-    hash.update(weights.read(Math.floor((size / SAMPLES) * index), SAMPLE_BYTES));
-  }
-  return hash.update(String(size)).digest('hex').slice(0, 32);
+  const pages = Array.from({ length: SAMPLES }, (_, index) =>
+    weights.read(Math.floor((size / SAMPLES) * index), SAMPLE_BYTES),
+  );
+  return Buffer.concat([weights.read(0, Math.min(size, HEADER_BYTES)), ...pages, Buffer.from(String(size))]);
 }

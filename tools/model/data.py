@@ -193,23 +193,13 @@ class Rows:
             return repeated_row(rng, row)
         if draw < 0.40:
             return recall_row(rng, row)
-        if len(row) >= 256 and draw < 0.55:
-            at = self._fill(rng, row, "tool", "copying")
-        else:
-            at = self._fill(rng, row, "copying", "copying")
-        # Only the shortest units fit behind the others.
-        self._fill(rng, row, None, "echo", at)
-        return answers(row)
+        return self._filled(rng, row, "tool" if len(row) >= 256 and draw < 0.55 else "copying", "copying")
 
     def _facts_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
-        at = self._fill(rng, row, "look_up" if rng.random() < 0.75 else "copying", "copying")
-        self._fill(rng, row, None, "echo", at)
-        return answers(row)
+        return self._filled(rng, row, "look_up" if rng.random() < 0.75 else "copying", "copying")
 
     def _tools_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
-        at = self._fill(rng, row, "tools" if len(row) >= 256 and rng.random() < 0.8 else "functions", "functions")
-        self._fill(rng, row, None, "echo", at)
-        return answers(row)
+        return self._filled(rng, row, "tools" if len(row) >= 256 and rng.random() < 0.8 else "functions", "functions")
 
     def _mix_row(self, rng: random.Random, row: np.ndarray) -> np.ndarray:
         draw = rng.random()
@@ -232,6 +222,12 @@ class Rows:
         end = min(len(row), len(ids))
         row[:end] = ids[:end]
         self._fill(rng, row, None, "follow_up", end)
+        return answers(row)
+
+    def _filled(self, rng: random.Random, row: np.ndarray, first: str, then: str) -> np.ndarray:
+        at = self._fill(rng, row, first, then)
+        # Only the shortest units fit behind the others.
+        self._fill(rng, row, None, "echo", at)
         return answers(row)
 
     def _fill(self, rng: random.Random, row: np.ndarray, first: str | None, then: str, at: int = 0) -> int:

@@ -244,6 +244,9 @@ class Tool:
     description: str
     parameters: dict
 
+    def takes_integer(self, parameter: str) -> bool:
+        return self.parameters["properties"][parameter]["type"] == "integer"
+
     def json(self) -> str:
         members = {"name": self.name}
         if self.description:
@@ -323,7 +326,7 @@ def _question(rng: random.Random, made: Toolbox, wants_held_out: bool, words: tu
         value = rng.choice(values) if values and rng.random() < 0.6 else code(rng)
         if words and rng.random() < 0.2:
             value = rng.choice(rng.choice((words, NAMES, CITIES)))
-        if tool.parameters["properties"][parameter]["type"] == "integer":
+        if tool.takes_integer(parameter):
             value = str(rng.randint(1, 99999))
         elif rng.random() < 0.1:
             value = f"{rng.choice(('old', 'new', 'big', 'little', 'San', 'Port'))} {value}"
@@ -338,7 +341,7 @@ def tool_case(rng: random.Random, wants_held_out: bool = False, made: Toolbox | 
     made = made or _toolbox(rng)
     noun, value, question = _question(rng, made, wants_held_out, words)
     tool, parameter = made[noun]
-    is_integer = tool.parameters["properties"][parameter]["type"] == "integer"
+    is_integer = tool.takes_integer(parameter)
     result = rng.choice((code, _number, lambda r: r.choice(CITIES), lambda r: f"{r.randint(2, 99)} {r.choice(ANIMALS)}",
                          lambda r: r.choice(COLOURS), lambda r: f"{r.choice(COLOURS)} {r.choice(THINGS)}"))(rng)
     shown = result if rng.random() < 0.7 else json.dumps({rng.choice((noun, "result", "value")): result})
@@ -375,7 +378,7 @@ def function_list(rng: random.Random, words: tuple[str, ...]) -> str:
     for position in range(rng.randint(2, 5)):
         noun, value, question = _question(rng, made, False, words)
         tool, parameter = made[noun]
-        shown = value if tool.parameters["properties"][parameter]["type"] == "integer" else f'"{value}"'
+        shown = value if tool.takes_integer(parameter) else f'"{value}"'
         first = "Functions:\n" + "\n".join(lines) + "\n\n" if position == 0 else ""
         unit += turn(first + question, f"{tool.name}({f'{parameter}=' if has_parameter else ''}{shown}).")
     return unit
