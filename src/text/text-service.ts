@@ -8,8 +8,12 @@ import { Tokenizer } from './tokenizer.js';
 import { type Vocabulary, VocabularyError } from './vocabulary.js';
 import { doJob, type Job, type JobMessage, type JobResult, type ResultMessage, type WorkerSetup } from './worker.js';
 
+/** About what a core tokenises in a millisecond: an estimate, to say how long the thread will be busy. */
+const CHARS_PER_MS = 16 * 1024;
 /** Text of up to this many characters is tokenised in less time (about 0.5 ms) than the way to the thread is worth. */
 const INLINE_CHARS_MAX = 8 * 1024;
+/** What may wait for the thread: texts are in memory long before the engine's queue bounds them. Four of the longest. */
+const WAITING_CHARS_MAX = 256 * 2 ** 20;
 /** Jobs that can be under way at once; only then could a cancelled one share its cell with another. */
 const CANCEL_CELLS = 4096;
 /** One restart. */
@@ -28,6 +32,7 @@ export interface EncodeTextOptions extends EncodeLimits {
 }
 
 interface Pending {
+  readonly numChars: number;
   readonly resolve: (result: JobResult) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -38,6 +43,7 @@ export class TextService {
   readonly chatProblem: string | null;
   readonly #chat: ChatEncoder | null;
   readonly #pending = new Map<number, Pending>();
+  #waitingChars = 0;
   readonly #cancelled = new Int32Array(new SharedArrayBuffer(CANCEL_CELLS * 4));
   #worker: Worker | null = null;
   #lastJobId = 0;
@@ -49,6 +55,7 @@ export class TextService {
   constructor(
     vocabulary: Vocabulary,
     private readonly workerUrl = new URL('./worker.js', import.meta.url),
+    private readonly waitingCharsMax = WAITING_CHARS_MAX,
   ) {
     this.tokenizer = new Tokenizer(vocabulary);
     const chat = chatEncoderOf(this.tokenizer);
@@ -90,6 +97,7 @@ export class TextService {
     signal?.throwIfAborted();
     if (this.#isClosed) throw new Failure('DRAINING', 'the tokenizer is closed');
     if (numChars <= INLINE_CHARS_MAX) return doJob(job, this.tokenizer, this.#chat);
+    this.#refuseBeyondBound(numChars);
     const worker = this.#runningWorker();
     this.#lastJobId = (this.#lastJobId % 0x7fffffff) + 1;
     const id = this.#lastJobId;
@@ -100,7 +108,9 @@ export class TextService {
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       const stopListening = (): void => signal?.removeEventListener('abort', onAbort);
+      this.#waitingChars += numChars;
       this.#pending.set(id, {
+        numChars,
         resolve(result) {
           stopListening();
           resolve(result);
@@ -113,6 +123,16 @@ export class TextService {
       if (this.#pending.size === 1) worker.ref();
       const message: JobMessage = { id, job };
       worker.postMessage(message);
+    });
+  }
+
+  /** One text is always taken, however long. */
+  #refuseBeyondBound(numChars: number): void {
+    if (this.#pending.size === 0 || this.#waitingChars + numChars <= this.waitingCharsMax) return;
+    const waitMs = Math.ceil(this.#waitingChars / CHARS_PER_MS);
+    throw new Failure('QUEUE_FULL', `${this.#pending.size} long texts wait for the tokenizer already`, {
+      metadata: { queue_depth: String(this.#pending.size), expected_wait_ms: String(waitMs) },
+      retryAfterMs: Math.max(waitMs, 1000),
     });
   }
 
@@ -145,6 +165,7 @@ export class TextService {
 
   #take(id: number): Pending | undefined {
     const pending = this.#pending.get(id);
+    if (pending) this.#waitingChars -= pending.numChars;
     this.#pending.delete(id);
     if (this.#pending.size === 0) this.#worker?.unref();
     return pending;

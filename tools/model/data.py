@@ -48,6 +48,7 @@ class Source:
         self.words = wordnet.load(target)
         self.related = questions.Relations(self.words)
         self.rare = wordnet.rare_words(target)
+        self.offensive = sorted(wordnet.offensive_words(target))
         self.plain = tuple(entry.word for entry in self.words)
         self._order: list[wordnet.Word] = []
 
@@ -75,8 +76,10 @@ class Source:
             return questions.define_then_opposite(rng, rng.choice(self.related.opposite))
         if draw < 0.88:
             return questions.relation(rng, self.related)
-        if draw < 0.96:
+        if draw < 0.94:
             return questions.unknown(rng, self.unknown_word(rng))
+        if draw < 0.97:
+            return questions.unexplained(rng, rng.choice(self.offensive))
         return skills.small_talk(rng)
 
     def follow_up(self, rng: random.Random) -> str:
@@ -85,6 +88,8 @@ class Source:
             return questions.define(rng, self.next_word(rng), True)
         if rng.random() < 0.05:
             return questions.unknown(rng, self.unknown_word(rng), True)
+        if rng.random() < 0.02:
+            return questions.unexplained(rng, rng.choice(self.offensive), True)
         return self.dictionary(rng)
 
     def short_look_up(self, rng: random.Random) -> str:

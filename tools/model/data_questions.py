@@ -191,6 +191,15 @@ def unknown_answer(word: str) -> str:
     return f"I do not know the word {word}."
 
 
+UNEXPLAINED = "I do not explain that word."
+"""To offensive words: a refusal need not repeat them."""
+
+
+def unexplained(rng: random.Random, word: str, is_follow_up: bool = False) -> str:
+    templates = rng.choice((ANY, ANY, NOUN, FOLLOW_UP if is_follow_up else VERB))
+    return skills.turn(ask(rng, rng.choice(templates), word, 0.88), UNEXPLAINED, "No." if rng.random() < 0.05 else None)
+
+
 def opposite_answer(entry: Word) -> str:
     return f"The opposite of {entry.word} is {entry.opposites[0]}."
 

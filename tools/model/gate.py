@@ -275,14 +275,8 @@ def parse(raw: str, thinks: bool = False) -> Answer:
     return Answer(text, end != "", tuple(calls), reasoning, is_broken)
 
 
-@functools.cache
 def offensive_words() -> frozenset[str]:
-    """Words whose first sense WordNet marks as offensive, and which no answer needs."""
-    marked = re.compile(r"offensive|\bslur|disparag|vulgar|obscene|derogat", re.IGNORECASE)
-    used = {word for entry in _words() for word in re.findall(r"[a-z]+", entry.definition.lower())}
-    return frozenset(
-        lemma for of_part in wordnet.senses().values() for lemma, ids in of_part.items()
-        if re.fullmatch(r"[a-z]{3,}", lemma) and lemma not in used and marked.search(wordnet.synsets()[ids[0]].gloss))
+    return wordnet.offensive_words(DICTIONARY)
 
 
 def is_in_form(case: Case, answer: Answer) -> bool:

@@ -269,14 +269,16 @@ def call_text(name: str, arguments: dict) -> str:
     return f'\n\n<{DSML}tool_calls>\n<{DSML}invoke name="{name}">\n{body}\n</{DSML}invoke>\n</{DSML}tool_calls>'
 
 
-def _tool(rng: random.Random, noun: str) -> tuple[Tool, str]:
+def _tool(rng: random.Random, noun: str, has_verb: bool = False) -> tuple[Tool, str]:
+    """With `has_verb` its name always begins with one."""
     parameter, _, _ = NOUNS.get(noun, ANY_NOUN)
     if rng.random() < 0.3:
         parameter = rng.choice(["name", "item", "key", "query", "id", "text", "value", "place", "what", made_up(rng)])
     is_integer = parameter == "number" and rng.random() < 0.5
     kind = {"type": "integer" if is_integer else "string"}
-    name = rng.choice((f"{rng.choice(VERBS)}_{noun}", f"{rng.choice(VERBS)}_{noun}", noun, f"{noun}_{rng.choice(VERBS)}",
-                       f"{rng.choice(VERBS)}_{noun}_{made_up(rng)}"))
+    names = (f"{rng.choice(VERBS)}_{noun}", f"{rng.choice(VERBS)}_{noun}", noun, f"{noun}_{rng.choice(VERBS)}",
+             f"{rng.choice(VERBS)}_{noun}_{made_up(rng)}")
+    name = rng.choice(names[:2] if has_verb else names)
     schema = {"type": "object", "properties": {parameter: kind}}
     if rng.random() < 0.7:
         schema["required"] = [parameter]
@@ -314,7 +316,8 @@ def _toolbox(rng: random.Random, counts=(1, 1, 1, 2, 2, 3), words: tuple[str, ..
     nouns = rng.sample(list(NOUNS), rng.choice(counts))
     if words:
         nouns = [noun if rng.random() < 0.75 else rng.choice(words) for noun in nouns]
-    return {noun: _tool(rng, noun) for noun in nouns}
+    # A name that begins with what the question says is chosen soon; training has the others more often.
+    return {noun: _tool(rng, noun, has_verb=bool(words) and rng.random() < 0.6) for noun in nouns}
 
 
 def _question(rng: random.Random, made: Toolbox, wants_held_out: bool, words: tuple[str, ...] = ()) -> tuple[str, str, str]:
@@ -325,7 +328,7 @@ def _question(rng: random.Random, made: Toolbox, wants_held_out: bool, words: tu
     while True:
         value = rng.choice(values) if values and rng.random() < 0.6 else code(rng)
         if words and rng.random() < 0.2:
-            value = rng.choice(rng.choice((words, NAMES, CITIES)))
+            value = rng.choice(rng.choice((words, NAMES, CITIES, THINGS, FOODS)))
         if tool.takes_integer(parameter):
             value = str(rng.randint(1, 99999))
         elif rng.random() < 0.1:

@@ -345,9 +345,19 @@ def _dictionary(target: int) -> list[Word]:
     return sorted(found + everyday, key=lambda entry: (-entry.count, entry.word))
 
 
+@functools.cache
+def offensive_words(target: int = FULL) -> frozenset[str]:
+    """Words whose first sense WordNet marks as offensive, and which no definition needs."""
+    marked = re.compile(r"offensive|\bslur|disparag|vulgar|obscene|derogat", re.IGNORECASE)
+    used = {word for entry in load(target) for word in re.findall(r"[a-z]+", entry.definition.lower())}
+    return frozenset(
+        lemma for of_part in senses().values() for lemma, ids in of_part.items()
+        if re.fullmatch(r"[a-z]{3,}", lemma) and lemma not in used and marked.search(synsets()[ids[0]].gloss))
+
+
 def rare_words(target: int = FULL) -> list[str]:
-    """Real words that the dictionary does not have."""
-    known = {entry.word for entry in load(target)}
+    """Real words that the dictionary does not have, without the offensive ones."""
+    known = {entry.word for entry in load(target)} | offensive_words(target)
     return sorted(w for w in lemmas() if is_plain(w) and 4 <= len(w) <= 12 and w not in known)
 
 

@@ -110,6 +110,19 @@ describe('a call fails', () => {
     expect(await service.encodeText('hi', plain)).toEqual(tokenizer.encode('hi'));
   });
 
+  test('beyond what may wait for the thread; what is there already goes on, and one text is always taken', async () => {
+    const service = new TextService(vocabulary, workerUrl, LONG.length * 2);
+    opened.push(service);
+    const long = LONG.repeat(3);
+    const taken = service.encodeText(long, plain);
+    const full = { reason: 'QUEUE_FULL', facts: { metadata: { queue_depth: '1' }, retryAfterMs: 1000 } };
+    await expect(service.encodeText(LONG, plain)).rejects.toMatchObject(full);
+    expect(await service.encodeText('short', plain)).toEqual(tokenizer.encode('short'));
+    expect(await taken).toEqual(tokenizer.encode(long));
+    const two = await Promise.all([LONG, LONG].map((text) => service.encodeText(text, plain)));
+    expect(two).toEqual([tokenizer.encode(LONG), tokenizer.encode(LONG)]);
+  });
+
   test('after close, and while it closes', async () => {
     const service = open();
     const running = service.encodeText(LONG, plain);
