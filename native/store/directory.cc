@@ -153,33 +153,40 @@ int pid_in(int lock) {
   return lock >= 0 && pread(lock, text, sizeof text - 1, 0) > 0 ? atoi(text) : 0;
 }
 
-// -1: this file system locks no directories; the file in it must do.
-Result<int> lock_folder(const std::string& directory) {
+// -1: this file system locks no directories; the file in it must do. Readers share the lock.
+Result<int> lock_folder(const std::string& directory, bool read_only) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return error(Code::kIo, "%s: %s", directory.c_str(), strerror(errno));
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  if (flock(fd, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return fd;
   const int why = errno;
+  const bool is_read = why == EWOULDBLOCK && flock(fd, LOCK_SH | LOCK_NB) == 0;
   close(fd);
   if (why != EWOULDBLOCK) return -1;
+  if (is_read)
+    return error(Code::kBusy, "%s: another process reads it (nandu cache); try again when that has ended",
+                 directory.c_str());
   const int lock = ::open((directory + "/lock").c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   const int owner = pid_in(lock);
   if (lock >= 0) close(lock);
   return busy(directory, owner);
 }
 
+// -1: there is none, and a reader makes none.
 Result<int> take_lock(const std::string& directory, bool read_only) {
   const std::string path = directory + "/lock";
-  int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0 && read_only) fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int access = read_only ? O_RDONLY | O_NONBLOCK : O_RDWR | O_CREAT;
+  const int fd = ::open(path.c_str(), access | O_CLOEXEC, 0600);
+  if (fd < 0 && read_only && errno == ENOENT) return -1;
   if (fd < 0) return error(Code::kIo, "%s: %s", path.c_str(), strerror(errno));
   char text[32] = {};
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  if (flock(fd, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
     const int why = errno;
     const int owner = pid_in(fd);
     close(fd);
     if (why != EWOULDBLOCK) return error(Code::kIo, "%s: %s", path.c_str(), strerror(why));
     return busy(directory, owner);
   }
+  if (read_only) return fd;
   const int length = snprintf(text, sizeof text, "%d\n", static_cast<int>(getpid()));
   // Only shown to others: a full disk must not keep us from starting.
   if (ftruncate(fd, 0) == 0 && pwrite(fd, text, static_cast<size_t>(length), 0) != length) (void)ftruncate(fd, 0);
@@ -350,7 +357,7 @@ Result<OpenDirectory> open_directory(const StoreOptions& options, IoEngine& io, 
     if (const Status made = make_directory(d.path); !made.ok()) return made.error();
   }
   if (const Status ours = check_ours(d.path); !ours.ok()) return ours.error();
-  auto folder = lock_folder(d.path);
+  auto folder = lock_folder(d.path, options.read_only);
   if (!folder.ok()) return folder.error();
   d.folder = folder.value();
   auto lock = take_lock(d.path, options.read_only);

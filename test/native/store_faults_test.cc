@@ -463,6 +463,45 @@ TEST(store_directory_belongs_to_one_process_and_others_are_refused_by_name) {
   EXPECT(access((foreign.options.directory + "/lock").c_str(), F_OK) != 0);
 }
 
+TEST(store_readers_share_the_directory_keep_writers_out_and_leave_no_name) {
+  TestStore t;
+  EXPECT(t.open().ok());
+  const std::string lock = t.options.directory + "/lock";
+  const auto owner = [&lock] {
+    char text[32] = {};
+    const int fd = open(lock.c_str(), O_RDONLY);
+    EXPECT(fd >= 0 && pread(fd, text, sizeof text - 1, 0) > 0);
+    close(fd);
+    return std::string(text);
+  };
+  StoreOptions read = t.options;
+  read.read_only = true;
+  const auto open_reader = [&](const StoreOptions& options) { return Store::open(options, std::make_unique<SimIo>(t.disk, 9), [](StoreEvent&&) {}); };
+  const auto refused = open_reader(read);
+  EXPECT(!refused.ok() && refused.error().code == Code::kBusy &&
+         refused.error().message.find(std::to_string(getpid())) != std::string::npos);
+  t.close();
+  EXPECT(truncate(lock.c_str(), 0) == 0);
+  const int fd = open(lock.c_str(), O_WRONLY);
+  EXPECT(fd >= 0 && write(fd, "7\n", 2) == 2);
+  close(fd);
+  {
+    const auto one = open_reader(read), two = open_reader(read);
+    EXPECT(one.ok() && two.ok());
+    EXPECT(owner() == "7\n");
+    const Status writer = t.open();
+    EXPECT(!writer.ok() && writer.error().code == Code::kBusy &&
+           writer.error().message.find("reads it") != std::string::npos);
+  }
+  EXPECT(unlink(lock.c_str()) == 0);
+  {
+    const auto reader = open_reader(read);
+    EXPECT(reader.ok() && access(lock.c_str(), F_OK) != 0);
+  }
+  EXPECT(t.open().ok());
+  EXPECT(owner() == std::to_string(getpid()) + "\n");
+}
+
 TEST(store_quota_too_small_names_the_minimum_and_the_minimum_opens) {
   TestStore t;
   t.options.max_bytes = 1 << 20;

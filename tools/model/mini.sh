@@ -2,6 +2,7 @@
 # Proves in about two minutes that the recipe of the default model still learns: the real data, network, optimizer, trainer and
 # export, and answers of the server on the file that comes out. mini.py says what is trained and what it must reach.
 #
+#   tools/model/mini.sh --fetch           only what it needs: packages and data
 #   tools/model/mini.sh [OPTION...]       options go to train.py, so `--muon-rate 0 --adam-rate 0` must fail
 #
 # PyPI's torch for x86-64 brings gigabytes of CUDA. Debian's is a plain CPU build: apt-get fetches it with all it needs (some
@@ -68,4 +69,4 @@ mkdir -p "$NANDU_DICT_DATA"
 echo "mini-training: packages $((SECONDS - began)) s"
 "${run[@]}" data.py prepare
 echo "mini-training: packages and data $((SECONDS - began)) s"
-"${run[@]}" mini.py "$@"
+[ "${1:-}" = --fetch ] || "${run[@]}" mini.py "$@"
