@@ -476,7 +476,9 @@ TEST(store_readers_share_the_directory_keep_writers_out_and_leave_no_name) {
   };
   StoreOptions read = t.options;
   read.read_only = true;
-  const auto open_reader = [&](const StoreOptions& options) { return Store::open(options, std::make_unique<SimIo>(t.disk, 9), [](StoreEvent&&) {}); };
+  const auto open_reader = [&](const StoreOptions& options) {
+    return Store::open(options, std::make_unique<SimIo>(t.disk, 9), [](StoreEvent&&) {});
+  };
   const auto refused = open_reader(read);
   EXPECT(!refused.ok() && refused.error().code == Code::kBusy &&
          refused.error().message.find(std::to_string(getpid())) != std::string::npos);
