@@ -36,7 +36,9 @@ struct KernelScratch {
   size_t bytes;
   uint64_t counts[kPathCount];  // calls by path since start; the worker's own, summed when asked
 };
-inline constexpr size_t kKernelScratchBytes = 2u << 20;
+inline constexpr size_t kKernelScratchBytes = (2u << 20) + (64u << 10);
+// What attention's share of it is made for.
+inline constexpr uint32_t kHeadsMax = 4096, kHeadDimMax = 4096;
 
 // y[t][r] = W[r] . x[t] for r in [0, rows), t in [0, m).   D2, D3 (C8 over units) or D4 by the type's ActKind.
 struct MatmulArgs {

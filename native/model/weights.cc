@@ -6,7 +6,9 @@
 #include <cstring>
 #include <limits>
 #include <thread>
+#include <utility>
 
+#include "../kernels/kernels.h"
 #include "../quant/dequant.h"
 
 namespace nandu {
@@ -162,9 +164,9 @@ Geometry read_geometry(Loader& in, const ModelFile& file) {
     g.layers -= drafts;
   g.hidden = in.count("embedding_length", 1, kMost);
   g.context = in.count("context_length", 1, 0x7fffffff);
-  g.heads = in.count("attention.head_count", 1, 4096);
+  g.heads = in.count("attention.head_count", 1, kHeadsMax);
   if (in.count_or("attention.head_count_kv", 1, 1, 4096) != 1) in.fail("deepseek4.attention.head_count_kv must be 1");
-  g.head_dim = in.count("attention.key_length", 2, 4096);
+  g.head_dim = in.count("attention.key_length", 2, kHeadDimMax);
   if (in.count_or("attention.value_length", g.head_dim, 1, 4096) != g.head_dim)
     in.fail("deepseek4.attention.value_length must equal key_length (one latent is key and value)");
   g.rope_dim = in.count("rope.dimension_count", 2, 512);
@@ -248,14 +250,14 @@ Compressor read_compressor(Loader& in, const std::string& prefix, const Geometry
 // Every row must name distinct experts that exist, or routing would read outside the model.
 std::vector<uint16_t> read_expert_table(Loader& in, const TensorView& t, const std::string& name, const Geometry& g) {
   std::vector<uint16_t> table(uint64_t{g.vocab} * g.experts_used);
+  std::vector<uint64_t> last_row(g.experts, ~uint64_t{0});  // that names the expert: a file may say that a row has 65,535
   for (uint64_t at = 0; at < table.size(); at++) {
     int32_t expert;
     memcpy(&expert, t.data + at * sizeof expert, sizeof expert);
-    bool good = expert >= 0 && static_cast<uint32_t>(expert) < g.experts;
-    for (uint64_t other = at - at % g.experts_used; other < at; other++) good &= table[other] != expert;
-    if (!good) {
+    const uint64_t row = at / g.experts_used;
+    if (expert < 0 || static_cast<uint32_t>(expert) >= g.experts || std::exchange(last_row[expert], row) == row) {
       in.fail("tensor %s: row %llu names expert %d, repeated or outside 0..%u", name.c_str(),
-              static_cast<unsigned long long>(at / g.experts_used), expert, g.experts - 1);
+              static_cast<unsigned long long>(row), expert, g.experts - 1);
       return {};
     }
     table[at] = static_cast<uint16_t>(expert);

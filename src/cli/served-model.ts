@@ -11,6 +11,7 @@ import { BUFFER_BYTES, type Config } from '../config.js';
 import { NanduEngine } from '../engine/engine.js';
 import { BLOCK_TOKENS } from '../kv/block.js';
 import { TextService } from '../text/text-service.js';
+import type { Vocabulary } from '../text/vocabulary.js';
 import { InputError } from './format.js';
 import { cacheConfig, type DiskListener, type OpenDisk, openDisk } from './kv.js';
 import { readVocabulary } from './vocabulary.js';
@@ -45,22 +46,7 @@ export async function openServedModel(
   buildId: string,
   listener: OpeningListener,
 ): Promise<OpenedModel> {
-  const weights = weightsOf(path);
-  const options = openOptions(path, config, await isKnown(weights, config.kvDir));
-  // Native loads on threads of its own; the vocabulary is read meanwhile.
-  const opening = NativeRunner.open(addon, options, listener.onProgress);
-  const [opened, read] = await Promise.allSettled([opening, Promise.resolve().then(() => readText(addon, path))]);
-  if (opened.status === 'rejected') {
-    weights?.close();
-    throw opened.reason;
-  }
-  if (read.status === 'rejected') {
-    weights?.close();
-    await opened.value.runner.close();
-    throw read.reason;
-  }
-  const { runner, description } = opened.value;
-  const { vocabulary, text } = read.value;
+  const { weights, runner, description, vocabulary, text } = await openFile(addon, path, config, listener);
   const cache = cacheConfig(description, config.kvMemory, config.kvPoints);
   const contextLength = Math.min(description.geometry.context, cache.numSlots * BLOCK_TOKENS);
   const eosId = vocabulary?.eosId ?? description.tokenizer.eos_token_id ?? null;
@@ -75,39 +61,60 @@ export async function openServedModel(
     weights?.close();
   };
   let disk: OpenDisk | null = null;
-  let fingerprints: readonly [weights: string, answers: string];
   try {
     if (weights === null) throw new InputError(`${path} was replaced while it was opened; start again`);
-    const sample = sampleOf(weights);
-    const ofAnswers = fingerprintOf(sample, description, `${buildId} ${description.numerics}`);
-    fingerprints = [fingerprintOf(sample, description, ''), ofAnswers];
+    const kvBytesPerToken = description.kv[config.numerics].bytes_per_token;
+    const facts = { ...factsOf(path, weights, description, buildId), kvBytesPerToken };
     disk = await openDisk({ addon, runner, description, weights, config, cache: engine.kvCache, listener });
+    const model = { ...facts, contextLength, eosId, defaultSampling: DEFAULT_SAMPLING, text, engine };
+    return { model, description, disk, close: () => close(disk) };
   } catch (error) {
     await close(disk);
     throw error;
   }
-  const model: ServedModel = {
-    name: modelNameOf(path),
-    aliases: description.name && description.name !== modelNameOf(path) ? [description.name] : [],
-    version: fingerprints[0].slice(0, 12),
-    architecture: description.architecture,
-    contextLength,
-    vocabSize: description.geometry.vocab,
-    eosId,
-    weightBytes: description.weight_bytes,
-    quantization: sharesOf(description),
-    fingerprint: fingerprints[1],
-    kvBlockTokens: BLOCK_TOKENS,
-    kvBytesPerToken: description.kv[config.numerics].bytes_per_token,
-    defaultSampling: DEFAULT_SAMPLING,
-    text,
-    engine,
-  };
+}
+
+interface OpenedFile {
+  readonly weights: WeightsFiles | null;
+  readonly runner: NativeRunner;
+  readonly description: ModelDescription;
+  readonly vocabulary: Vocabulary | null;
+  readonly text: TextService | null;
+}
+
+/** The file by its three readers; where one of them fails, the others are closed. */
+async function openFile(
+  addon: NativeAddon,
+  path: string,
+  config: Config,
+  { onProgress }: OpeningListener,
+): Promise<OpenedFile> {
+  const weights = weightsOf(path);
+  const options = openOptions(path, config, await isKnown(weights, config.kvDir));
+  // Native loads on threads of its own; the vocabulary is read meanwhile.
+  const opening = NativeRunner.open(addon, options, onProgress);
+  const [opened, read] = await Promise.allSettled([opening, Promise.resolve().then(() => readText(addon, path))]);
+  if (opened.status === 'fulfilled' && read.status === 'fulfilled') return { weights, ...opened.value, ...read.value };
+  weights?.close();
+  if (opened.status === 'rejected') throw opened.reason;
+  await opened.value.runner.close();
+  throw (read as PromiseRejectedResult).reason;
+}
+
+/** What the file says of itself. */
+function factsOf(path: string, weights: WeightsFiles, description: ModelDescription, buildId: string) {
+  const { name, architecture, geometry, numerics, weight_bytes: weightBytes } = description;
+  const sample = sampleOf(weights);
   return {
-    model,
-    description,
-    disk,
-    close: () => close(disk),
+    name: modelNameOf(path),
+    aliases: name && name !== modelNameOf(path) ? [name] : [],
+    version: fingerprintOf(sample, description, '').slice(0, 12),
+    architecture,
+    vocabSize: geometry.vocab,
+    weightBytes,
+    quantization: sharesOf(description),
+    fingerprint: fingerprintOf(sample, description, `${buildId} ${numerics}`),
+    kvBlockTokens: BLOCK_TOKENS,
   };
 }
 

@@ -430,7 +430,8 @@ export class KvCache implements PromptCache {
     for (const [key, lease] of computing) this.#computing.set((names.get(key) as RamName).key, lease);
     for (const lease of this.#leases) {
       lease.choices.forEach(({ chain }, choice) => {
-        chain.forEach((key, block) => {
+        // Others that began alike may have left points further on than this one has come: its slots are empty there.
+        chain.slice(0, lease.completeBlocks(choice)).forEach((key, block) => {
           const point = this.#ram.pointAt(key);
           if (point !== undefined) this.#store(lease, choice, block + 1, point);
         });

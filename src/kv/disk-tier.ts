@@ -430,6 +430,7 @@ export class DiskTier {
           isDoomed: false,
           onEnd: resolve,
         };
+        this.#budget.spend(write.bytes, this.#options.wallNow());
         this.#hold(write);
         this.#append(write);
       });
@@ -575,6 +576,7 @@ export class DiskTier {
         return;
       case 'moved':
         this.index.moved(event.id, event.region);
+        if (this.#left.has(event.id)) this.#left.set(event.id, event.region);
         this.#budget.spend(this.index.get(event.id)?.storedBytes ?? 0, this.#options.wallNow());
         return;
       case 'sealed':

@@ -29,7 +29,9 @@ interface Restore {
 }
 
 interface Read {
-  readonly record: { readonly id: number; readonly region: number };
+  readonly id: number;
+  /** Where it was when the read began; a reclaim may move it meanwhile. */
+  readonly region: number;
   readonly restore: Restore;
 }
 
@@ -97,9 +99,9 @@ export class Restores {
     const read = this.#reads.get(event.ticket);
     if (!read) return;
     const { health, reclaimer, now, onBad } = this.#options;
-    const { record, restore } = read;
+    const { id, region, restore } = read;
     this.#reads.delete(event.ticket);
-    reclaimer.readEnds(record.region);
+    reclaimer.readEnds(region);
     restore.tickets.delete(event.ticket);
     restore.bytes += event.bytes;
     if (event.point !== null) restore.point = event.point;
@@ -109,7 +111,7 @@ export class Restores {
         break;
       case 'corrupt':
       case 'not-found':
-        onBad(record.id, event.status === 'corrupt' ? 'corrupt' : 'evicted');
+        onBad(id, event.status === 'corrupt' ? 'corrupt' : 'evicted');
         restore.mayTryAgain = true;
         break;
       case 'cancelled':
@@ -130,11 +132,11 @@ export class Restores {
     for (const { restore } of this.#reads.values()) clearTimeout(restore.timer);
   }
 
-  #begin(restore: Restore, record: Read['record']): number {
+  #begin(restore: Restore, { id, region }: IndexedRecord): number {
     const ticket = this.#options.nextTicket();
     restore.tickets.add(ticket);
-    this.#reads.set(ticket, { record, restore });
-    this.#options.reclaimer.readBegins(record.region);
+    this.#reads.set(ticket, { id, region, restore });
+    this.#options.reclaimer.readBegins(region);
     return ticket;
   }
 

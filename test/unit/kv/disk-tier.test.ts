@@ -4,7 +4,7 @@
 import { expect, test } from 'vitest';
 import { DiskTier, type RestoreOutcome } from '../../../src/kv/disk-tier.js';
 import { RamTier } from '../../../src/kv/ram-tier.js';
-import { storedBytes } from '../../../src/kv/store.js';
+import { type RecordInfo, type StoreEvent, storedBytes } from '../../../src/kv/store.js';
 import type { CacheEvent } from '../../../src/kv/types.js';
 import { tick } from '../../fakes/cached-engine.js';
 import { FakeStore, type FakeStoreOptions } from '../../fakes/fake-store.js';
@@ -86,6 +86,23 @@ function make({ store: storeOptions, writeBudgetBytes = 0, blockBytes = 1000, ..
   const records = () =>
     store.records().map(({ kind, fromToken, toToken }) => `${kind} ${fromToken / 128}-${toToken / 128}`);
   return { clock, store, ram, disk, events, problems, write, settle, restore, records };
+}
+
+/** What the store says. */
+function tell({ store }: ReturnType<typeof make>, ...events: StoreEvent[]): void {
+  store.drain = () => events;
+  store.onWake();
+  store.drain = FakeStore.prototype.drain;
+}
+
+/** What is asked to be reclaimed once no region is free; it is never done. */
+function reclaims(d: ReturnType<typeof make>): { ticket: number; region: number }[] {
+  const asked: { ticket: number; region: number }[] = [];
+  d.store.reclaim = (ticket, region) => asked.push({ ticket, region });
+  const full = { regionsFree: 0, regionsTotal: 16, regionsLimit: 16 };
+  d.store.stats = () => ({ ...FakeStore.prototype.stats.call(d.store), ...full });
+  tell(d);
+  return asked;
 }
 
 test('rows and a point are written once; what extends them is written from where they end', async () => {
@@ -210,6 +227,18 @@ test.each([
   expect(d.disk.stats().quarantined).toBe(fault === 'corrupt' ? 1 : 0);
 });
 
+test('a record that moves while it is read leaves no region that is read for ever', async () => {
+  const d = make();
+  d.write('ab', { withPoint: false });
+  await d.settle();
+  const { id, region } = d.store.records()[0] as RecordInfo;
+  const { outcomes } = d.restore('ab');
+  tell(d, { t: 'sealed', region }, { t: 'moved', id, region: 9 });
+  await d.settle();
+  expect(outcomes).toMatchObject([{ ok: true }]);
+  expect(reclaims(d).map(({ region: asked }) => asked)).toEqual([region]);
+});
+
 test('a restore that is given up ends when the last read has', async () => {
   const d = make();
   d.write('abc');
@@ -293,6 +322,29 @@ test('a purge inside a segment keeps what lies before it, and what others hang o
   expect(d.records().sort()).toEqual(['point 4-4', 'segment 0-2', 'segment 2-4']);
   expect(d.ram.stats).toMatchObject({ heldBlocks: 0, heldPoints: 0 });
   d.disk.index.checkIntegrity();
+});
+
+test('what moved after it had left the index is purged where it lies now', async () => {
+  const d = make();
+  d.write('ab', { withPoint: false });
+  await d.settle();
+  const destroyed: (readonly number[])[] = [];
+  const destroy = d.store.destroy.bind(d.store);
+  d.store.destroy = (ticket, ids) => {
+    destroyed.push(ids);
+    destroy(ticket, ids);
+  };
+  const { id, region } = d.store.records()[0] as RecordInfo;
+  d.disk.hit(chain('ab'), 2);
+  tell(d, { t: 'sealed', region });
+  // A reclaim that keeps it is under way when what it hangs on turns out to be corrupt.
+  const [reclaim] = reclaims(d);
+  d.disk.index.remove(id, 'corrupt');
+  tell(d, { t: 'moved', id, region: 9 }, { t: 'reclaimed', ticket: reclaim?.ticket as number, status: 'ok', region });
+  const purged = d.disk.purge({ scopeTag: null, key: null, unusedSinceMs: null });
+  await d.settle();
+  await purged;
+  expect(destroyed).toEqual([[id]]);
 });
 
 test('until recovery is done a purge waits, and then has all of it', async () => {

@@ -18,6 +18,11 @@ namespace nandu::NANDU_TARGET {
 
 static constexpr uint32_t kPairs = kRows / 2;
 
+static constexpr size_t tile_scratch_bytes(size_t heads, size_t head_dim) {
+  return sizeof(float) * (kRows + 2) * heads + 2 * kRows * heads + sizeof(float) * kTile * 64 + 2 * kRows * head_dim;
+}
+static_assert(tile_scratch_bytes(kHeadsMax, kHeadDimMax) <= kKernelScratchBytes);
+
 static inline size_t tile_query_bytes(uint32_t heads, uint32_t head_dim) {
   return size_t{2} * pad_to(head_dim, 32) * pad_to(heads, kTile);
 }
