@@ -123,7 +123,7 @@ export function parseGenerateRequest(request: GenerateRequest__Output, limits: R
     sampling,
     numChoices,
     ...stop,
-    maxReasoningTokens: request.chat?.maxReasoningTokens ?? null,
+    maxReasoningTokens: request.input === 'chat' ? (request.chat?.maxReasoningTokens ?? null) : null,
     output: parseOutput(request.output ?? {}, errors),
     pacing: parsePacing(request.stream ?? {}, errors),
     cache: parseCache(request, errors),

@@ -53,8 +53,8 @@ export function serviceDefinition(name: ServiceName): ServiceDefinition {
       const wireType = wireTypeOf(definition.requestType.type as unknown as MessageDescriptor, descriptorOf);
       const requestDeserialize = (bytes: Buffer): object => {
         const errors = new FieldErrors();
-        checkWire(wireType, bytes, errors);
-        const request = definition.requestDeserialize(bytes) as object;
+        const canDecode = checkWire(wireType, bytes, errors);
+        const request = canDecode ? (definition.requestDeserialize(bytes) as object) : {};
         badTexts.set(request, errors);
         return request;
       };

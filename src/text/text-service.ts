@@ -32,7 +32,6 @@ export interface EncodeTextOptions extends EncodeLimits {
 }
 
 interface Pending {
-  readonly numChars: number;
   readonly resolve: (result: JobResult) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -43,7 +42,9 @@ export class TextService {
   readonly chatProblem: string | null;
   readonly #chat: ChatEncoder | null;
   readonly #pending = new Map<number, Pending>();
-  #waitingChars = 0;
+  /** Characters by job, until the thread has answered: what was cancelled lies in its queue all the same. */
+  readonly #sent = new Map<number, number>();
+  #sentChars = 0;
   readonly #cancelled = new Int32Array(new SharedArrayBuffer(CANCEL_CELLS * 4));
   #worker: Worker | null = null;
   #lastJobId = 0;
@@ -108,9 +109,7 @@ export class TextService {
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       const stopListening = (): void => signal?.removeEventListener('abort', onAbort);
-      this.#waitingChars += numChars;
       this.#pending.set(id, {
-        numChars,
         resolve(result) {
           stopListening();
           resolve(result);
@@ -121,6 +120,8 @@ export class TextService {
         },
       });
       if (this.#pending.size === 1) worker.ref();
+      this.#sent.set(id, numChars);
+      this.#sentChars += numChars;
       const message: JobMessage = { id, job };
       worker.postMessage(message);
     });
@@ -128,10 +129,10 @@ export class TextService {
 
   /** One text is always taken, however long. */
   #refuseBeyondBound(numChars: number): void {
-    if (this.#pending.size === 0 || this.#waitingChars + numChars <= this.waitingCharsMax) return;
-    const waitMs = Math.ceil(this.#waitingChars / CHARS_PER_MS);
-    throw new Failure('QUEUE_FULL', `${this.#pending.size} long texts wait for the tokenizer already`, {
-      metadata: { queue_depth: String(this.#pending.size), expected_wait_ms: String(waitMs) },
+    if (this.#sent.size === 0 || this.#sentChars + numChars <= this.waitingCharsMax) return;
+    const waitMs = Math.ceil(this.#sentChars / CHARS_PER_MS);
+    throw new Failure('QUEUE_FULL', `${this.#sent.size} long texts wait for the tokenizer already`, {
+      metadata: { queue_depth: String(this.#sent.size), expected_wait_ms: String(waitMs) },
       retryAfterMs: Math.max(waitMs, 1000),
     });
   }
@@ -148,6 +149,8 @@ export class TextService {
     worker.unref();
     worker.on('message', ({ id, result }: ResultMessage) => {
       this.#startsWithoutWork = 0;
+      this.#sentChars -= this.#sent.get(id) ?? 0;
+      this.#sent.delete(id);
       this.#take(id)?.resolve(result);
     });
     worker.on('error', (error) => this.#lost(worker, error instanceof Error ? error.message : String(error)));
@@ -160,12 +163,13 @@ export class TextService {
   #lost(worker: Worker, why: string): void {
     if (this.#worker !== worker) return;
     this.#worker = null;
+    this.#sent.clear();
+    this.#sentChars = 0;
     this.#failAll(new Failure('ENGINE_FAILURE', `the tokenizer thread ended: ${why}`));
   }
 
   #take(id: number): Pending | undefined {
     const pending = this.#pending.get(id);
-    if (pending) this.#waitingChars -= pending.numChars;
     this.#pending.delete(id);
     if (this.#pending.size === 0) this.#worker?.unref();
     return pending;

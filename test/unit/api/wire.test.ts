@@ -56,9 +56,26 @@ test('texts that are not UTF-8 are told by their fields', () => {
   expect(fieldsOf(decode(field(15, [...field(1, [0x61]), ...field(2, bad)])))).toEqual(['labels']);
 });
 
-test('a million bad texts are counted, not listed', () => {
+test('what would decode to a thousand times its bytes is refused by its field, and not decoded', () => {
+  const long = (number: number, bytes: Uint8Array): Buffer => {
+    const length = [bytes.length, bytes.length >> 7, bytes.length >> 14].map((part) => (part & 0x7f) | 0x80);
+    return Buffer.concat([Buffer.from([number * 8 + 2, ...length, bytes.length >> 21]), bytes]);
+  };
+  const chat = (messages: number) => long(2, Buffer.alloc(2 * messages, Buffer.from([0x0a, 0])));
+  const most = decode(chat(2 ** 17 - 1)) as { chat: { messages: object[] } };
+  expect(most.chat.messages.length).toBe(2 ** 17 - 1);
+  expect(fieldsOf(most)).toEqual([]);
+  const more = decode(chat(2 ** 17));
+  expect(more).toEqual({});
+  expect(fieldsOf(more)).toEqual(['chat.messages']);
+  const ids = (count: number): object => decode(long(4, long(1, Buffer.alloc(count, 5))));
+  expect(fieldsOf(ids(2 ** 20))).toEqual([]);
+  expect(fieldsOf(ids(2 ** 23 + 1))).toEqual(['token_ids.ids']);
+});
+
+test('a hundred thousand bad texts are counted, not listed', () => {
   const one = field(3, [0xff]);
-  const many = Buffer.alloc(one.length * 1_000_000, one);
+  const many = Buffer.alloc(one.length * 100_000, one);
   const length = [
     (many.length & 0x7f) | 0x80,
     ((many.length >> 7) & 0x7f) | 0x80,
@@ -66,9 +83,9 @@ test('a million bad texts are counted, not listed', () => {
     many.length >> 21,
   ];
   const refusal = refusalOf(decode([0x3a, ...length], many));
-  expect(refusal?.message).toBe('stop.sequences[0]: is not UTF-8 (and 999999 more)');
+  expect(refusal?.message).toBe('stop.sequences[0]: is not UTF-8 (and 99999 more)');
   expect(refusal?.facts.violations?.length).toBe(200);
-  expect(refusal?.facts.metadata).toEqual({ violations_total: '1000000' });
+  expect(refusal?.facts.metadata).toEqual({ violations_total: '100000' });
 });
 
 test('a message that is cut anywhere is none, or one of whole fields', () => {

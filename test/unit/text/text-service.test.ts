@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Failure } from '../../../src/base/failures.js';
 import type { ChatMessage, Conversation } from '../../../src/text/chat.js';
 import { TextService } from '../../../src/text/text-service.js';
@@ -119,6 +119,11 @@ describe('a call fails', () => {
     await expect(service.encodeText(LONG, plain)).rejects.toMatchObject(full);
     expect(await service.encodeText('short', plain)).toEqual(tokenizer.encode('short'));
     expect(await taken).toEqual(tokenizer.encode(long));
+    // What is cancelled lies in the thread's queue until it gets there.
+    const signal = AbortSignal.timeout(0);
+    await expect(service.encodeText(long, { ...plain, signal })).rejects.toBeDefined();
+    await expect(service.encodeText(LONG, plain)).rejects.toMatchObject(full);
+    await vi.waitUntil(() => service.encodeText(LONG, plain).then(Boolean, () => false), 10_000);
     const two = await Promise.all([LONG, LONG].map((text) => service.encodeText(text, plain)));
     expect(two).toEqual([tokenizer.encode(LONG), tokenizer.encode(LONG)]);
   });
