@@ -165,6 +165,7 @@ bool StoreImpl::gather(Append& a) {
     submit_piece(a, at, buffer, static_cast<uint32_t>(bytes));
   }
   a.source.reset();
+  if (!a.moved) answer(StoreEvent::kGathered, 0, StoreStatus::kOk, a.ticket);
   write_record_header(a.info, directory_.store, a.chunks, a.reference, a.first.get());
   crash_point("record header");
   submit_piece(a, record_offset(a.reference.place), a.first,

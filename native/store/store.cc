@@ -231,9 +231,18 @@ void StoreImpl::cancel(uint64_t ticket) {
   post([this, ticket] {
     for (const auto& read : reads_)
       if (read->ticket == ticket && !read->then) end_read(*read, StoreStatus::kCancelled);
-    for (const auto& a : appends_)
-      if (a->ticket == ticket && !a->moved && !a->placed && a->status == StoreStatus::kOk)
-        a->status = StoreStatus::kCancelled;
+    const auto waits = [ticket](const std::shared_ptr<Append>& a) {
+      return a->ticket == ticket && !a->moved && !a->placed && a->status == StoreStatus::kOk;
+    };
+    const auto found = std::find_if(appends_.begin(), appends_.end(), waits);
+    if (found == appends_.end()) return;
+    // Not behind those before it, which a device that hangs may never end.
+    const std::shared_ptr<Append> a = *found;
+    if (retired_ + static_cast<uint64_t>(found - appends_.begin()) < flush_at_) flush_at_--;
+    appends_.erase(found);
+    stats_.queued_bytes -= a->info.payload_bytes;
+    a->status = StoreStatus::kCancelled;
+    finish(*a);
   });
 }
 

@@ -81,6 +81,7 @@ struct StoreEvent {
     kDestroyed = 9,  // ticket, status: ok once durable
     kHealth = 10,    // status: what the disk tier last met when it wrote (kOk: well again); text: for people
     kSealed = 11,    // number: region that takes no more records
+    kGathered = 12,  // number: ticket of an append whose source is not read any more; kWritten follows
   } kind;
   uint64_t ticket = 0;
   StoreStatus status = StoreStatus::kOk;
@@ -139,7 +140,9 @@ class Store {
   // calls the sink for the wanted ranges (ascending, disjoint), front first. kCorrupt drops the record.
   virtual void read(uint64_t ticket, uint64_t id, const Hash& key, std::vector<ByteRange> ranges, IoClass priority,
                     std::unique_ptr<PayloadSink> sink) = 0;
-  // No sink is called once the event (kRead, kCancelled) is out, whatever the device does with the buffers.
+  // No sink is called once the event (kRead, kCancelled) is out, whatever the device does with the buffers. An append
+  // of which nothing has gone to the device is answered too (kWritten, kCancelled) and its source not read; else it
+  // goes on.
   virtual void cancel(uint64_t ticket) = 0;
   // Moves `keep` (in this order) to the open region of reinserted records, makes them durable, then frees the region;
   // every other record in it is gone. kNoSpace when the kept ones do not fit what is free.

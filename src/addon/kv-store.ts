@@ -215,6 +215,8 @@ function decodeEvent(bytes: Buffer, view: DataView, at: number): StoreEvent {
       return { t: 'health', status, text };
     case 11:
       return { t: 'sealed', region: number };
+    case 12:
+      return { t: 'gathered', ticket: number };
     default:
       throw new Error(`store event of unknown kind ${kind}`);
   }

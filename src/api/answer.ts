@@ -36,7 +36,6 @@ interface ChoiceState {
   readonly pending: PendingDelta;
   /** null: no text wanted, or none to be had. */
   readonly output: ChoiceOutput | null;
-  hasCalls: boolean;
 }
 
 /** Milliseconds on the monotonic clock; null: not reached. */
@@ -170,7 +169,7 @@ export class Answer {
       this.completionTokens += 1;
       if (token.inReasoning) this.reasoningTokens += 1;
       choice.pending.addToken(token);
-      if (choice.output) this.#addText(choice, choice.output.push(token.id));
+      if (choice.output) choice.pending.addText(choice.output.push(token.id));
       listener.afterToken(choice.pending);
     }
   }
@@ -178,18 +177,14 @@ export class Answer {
   #onChoiceEnd(event: Extract<EngineEvent, { t: 'ended' }>, listener: AnswerListener): void {
     const choice = this.#choice(event.choice);
     const { match } = event;
-    if (choice.output) this.#addText(choice, choice.output.finish(match?.t === 'sequence' ? match.index : null));
-    const calledTools = choice.hasCalls && match?.t === 'eos';
+    if (choice.output) choice.pending.addText(choice.output.finish(match?.t === 'sequence' ? match.index : null));
+    // A call left half-way is not to be made, and the answer's end no request for it.
+    const calledTools = choice.output?.hasWholeCalls && match?.t === 'eos';
     choice.pending.end({
       finishReason: calledTools ? 'FINISH_REASON_TOOL_CALLS' : FINISH_REASONS[event.reason],
       stopMatch: stopMatchMessage(match, this.options.stopSequences),
     });
     listener.onChoiceEnd(choice.pending);
-  }
-
-  #addText(choice: ChoiceState, text: ReturnType<ChoiceOutput['push']>): void {
-    if (text.toolCalls.length > 0) choice.hasCalls = true;
-    choice.pending.addText(text);
   }
 
   #choice(index: number): ChoiceState {
@@ -209,7 +204,7 @@ export class Answer {
     const tokenizer = model.text?.tokenizer ?? null;
     const tokenBytes: TokenBytes = tokenizer ? (id) => tokenizer.tokenBytes(id) : () => new Uint8Array(0);
     const pending = new PendingDelta(index, options.output, tokenBytes);
-    if (!tokenizer || !options.output.text) return { pending, output: null, hasCalls: false };
+    if (!tokenizer || !options.output.text) return { pending, output: null };
     const stopTokenIds = new Set(options.stop.tokenIds);
     if (model.eosId !== null && !options.stop.ignoreEos) stopTokenIds.add(model.eosId);
     const output = new ChoiceOutput(tokenizer, {
@@ -218,7 +213,7 @@ export class Answer {
       stopTokenIds,
       includeStop: options.includeStop,
     });
-    return { pending, output, hasCalls: false };
+    return { pending, output };
   }
 
   #engineRequest(): Omit<EngineRequest, 'signal' | 'onEvent'> {

@@ -55,7 +55,8 @@ export function parseChat(chat: ChatInput__Output, errors: FieldErrors): Convers
   if (messages.length > 0) {
     checkConversation(conversation, (field, description) => errors.invalid(field, description));
   }
-  return toolUse === 'none' ? { ...conversation, tools: [] } : conversation;
+  // The model is shown none, but knows what the turns before did with them.
+  return toolUse === 'none' ? { ...conversation, tools: [], definesTools: tools.length > 0 } : conversation;
 }
 
 function parseMessage(message: ChatMessage__Output, path: string, errors: FieldErrors): ChatMessage {

@@ -8,7 +8,7 @@ import type { Outlet } from './rpc.js';
 
 /** Of one message: a stored block is about 600 bytes, so this is 150 KB. */
 const EVENTS_A_MESSAGE = 256;
-/** Changes that may wait behind a slow reader: 8 million tokens, some 40 MB. A snapshot does not count. */
+/** Changes that may wait for a slow reader: 8 million tokens, some 40 MB. A snapshot does not count. */
 const CHANGES_WAITING_MAX = 65_536;
 
 type EventOutlet = Pick<Outlet<WatchCacheEventsResponse>, 'isFull' | 'onDrain' | 'write'>;
@@ -24,6 +24,7 @@ interface Batch {
 
 export class EventBacklog {
   #batches: Batch[] = [];
+  /** Not sent yet; those of a snapshot are not counted. */
   #changesWaiting = 0;
   #subscription: CacheSubscription | null = null;
   /** The reader has missed changes and does not know yet. */
@@ -66,14 +67,13 @@ export class EventBacklog {
       this.#changesWaiting = 0;
       this.out.write({ reset: true });
     }
-    if (this.#batches.length > 0) this.#changesWaiting += events.length;
-    if (this.#changesWaiting > CHANGES_WAITING_MAX) {
-      this.#drop();
-      this.#hasFallenBehind = true;
-      return;
-    }
     if (events.length > 0) this.#batches.push({ sequence, events, isSnapshot, numSent: 0 });
+    if (!isSnapshot) this.#changesWaiting += events.length;
     this.#send();
+    // What still waits does so behind a full outlet, so a drain will come to begin anew.
+    if (this.#changesWaiting <= CHANGES_WAITING_MAX) return;
+    this.#drop();
+    this.#hasFallenBehind = true;
   }
 
   #onDrain(): void {
@@ -91,8 +91,8 @@ export class EventBacklog {
       if (!batch || this.out.isFull) return;
       const chunk = batch.events.slice(batch.numSent, batch.numSent + EVENTS_A_MESSAGE);
       batch.numSent += chunk.length;
+      if (!batch.isSnapshot) this.#changesWaiting -= chunk.length;
       if (batch.numSent === batch.events.length) this.#batches.shift();
-      if (this.#batches.length === 0) this.#changesWaiting = 0;
       // Half a snapshot is nothing to go on from.
       const isPartial = batch.isSnapshot && batch.numSent < batch.events.length;
       const sequence = isPartial ? 0 : batch.sequence + batch.numSent - 1;

@@ -27,6 +27,7 @@ export interface Prompt {
 
 /** Where the parts of a conversation end in its prompt, in tokens. */
 export interface ChatPositions {
+  /** Not ascending where tool results stand in the order of their calls. */
   readonly messageEnds: Uint32Array;
   /** Of the system's messages and the tools. */
   readonly setupEnd: number;
@@ -85,6 +86,10 @@ export function messageAt(position: number, { chat }: Prompt): number | null {
   const { messageEnds, setupEnd } = chat;
   // Without a system message the tools stand before the first one.
   if (position < setupEnd && (messageEnds[0] ?? 0) > setupEnd) return null;
-  const index = messageEnds.findIndex((end) => position < end);
-  return index < 0 ? null : index;
+  // The nearest end behind the position: tool results stand in another order than they came in.
+  let found: number | null = null;
+  for (const [index, end] of messageEnds.entries()) {
+    if (position < end && (found === null || end < (messageEnds[found] as number))) found = index;
+  }
+  return found;
 }

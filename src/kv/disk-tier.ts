@@ -1,9 +1,8 @@
-// The disk behind the cache: what is written and when, what is read back, what is reclaimed and purged. Owns the index and every
-// ticket; the store (native) does the work and answers by events. One thread; a disk that fails or hangs costs hits, never an
-// answer.
-//
-//   write ──append──▶ written ──▶ durable          slots and points are held from append to written
-//            └─ no space: waits for the region that is being reclaimed
+// The disk behind the cache: what is written and when, read back, reclaimed and purged. Owns the index and every ticket; the
+// store (native) does the work and answers by events. One thread; a disk that fails or hangs costs hits, never an answer.
+//   write ──append──▶ gathered ──▶ written ──▶ durable          slots and points are held from append to gathered
+//            ├─ no space: waits for the region that is being reclaimed
+//            └─ nothing ends for a while: what is not gathered is given up
 //   restore ──reads──▶ all there │ one failed, or the deadline passed: the others are cancelled, and the prompt is computed
 
 import { Failure } from '../base/failures.js';
@@ -12,7 +11,7 @@ import { BLOCK_TOKENS } from './block.js';
 import { BoundedSet } from './bounded-set.js';
 import { DiskIndex, type IndexedRecord, type Selection } from './disk-index.js';
 import { DiskPins, type Pins } from './disk-pins.js';
-import { removed, stored } from './event-log.js';
+import { removed, storedOnDisk } from './event-log.js';
 import { DiskHealth } from './health.js';
 import { segmentsFor } from './points.js';
 import type { PointHandle, RamTier } from './ram-tier.js';
@@ -80,6 +79,8 @@ interface Write {
   readonly tokens: Uint32Array;
   /** Purged while it was under way. */
   isDoomed: boolean;
+  /** Its slots or point. */
+  isHeld: boolean;
   /** It is written, or will not be. */
   readonly onEnd?: () => void;
 }
@@ -87,6 +88,8 @@ interface Write {
 // What may wait to be written: beyond it a disk is so slow that keeping RAM for it would cost more than it gives.
 const QUEUED_BYTES_MAX = 256 * 2 ** 20;
 const NOT_STORED_KEYS = 16_384;
+/** Far above what a flash disk takes for a stall of its own, and less than a request would wait for the slots. */
+const WRITE_PATIENCE_MS = 10_000;
 /** On a full file system no region is reclaimed while there are fewer: the store wants as many to keep what is hit. */
 const RECLAIMED_REGIONS_MIN = 8;
 /** Purge: how long a disk that does not answer is waited for. */
@@ -111,6 +114,7 @@ export class DiskTier {
   readonly #queuedBlocks = new Set<HashKey>();
   readonly #queuedPoints = new Set<HashKey>();
   #queuedBytes = 0;
+  #stuckTimer: NodeJS.Timeout | undefined;
   readonly #restores: Restores;
   readonly #onWriteEnd: (() => void)[] = [];
   readonly #destroys = new Map<number, (status: StoreStatus) => void>();
@@ -226,6 +230,7 @@ export class DiskTier {
         chain,
         tokens,
         isDoomed: false,
+        isHeld: false,
       };
     });
     if (isPointNew) {
@@ -238,6 +243,7 @@ export class DiskTier {
         chain,
         tokens,
         isDoomed: false,
+        isHeld: false,
       });
     }
     const bytes = writes.reduce((sum, write) => sum + write.bytes, 0);
@@ -250,7 +256,7 @@ export class DiskTier {
     }
     this.#health.mayUse(this.#options.now()); // after a pause a write tells as well as a read
     for (const write of writes) {
-      this.#hold(write);
+      this.#queue(write);
       this.#append(write);
     }
     return (chain.length - from) * BLOCK_TOKENS;
@@ -260,10 +266,13 @@ export class DiskTier {
     const ticket = ++this.#lastTicket;
     this.#writes.set(ticket, write);
     this.#store.append(ticket, write.record, write.payload);
+    if (this.#writes.size === 1) this.#watchWrites();
   }
 
-  #hold({ record, payload, bytes }: Write): void {
+  #queue(write: Write): void {
+    const { record, payload, bytes } = write;
     this.#queuedBytes += bytes;
+    write.isHeld = true;
     if (payload.t === 'point') {
       this.#ram.holdPoint(payload.point);
       this.#queuedPoints.add(record.key);
@@ -273,21 +282,37 @@ export class DiskTier {
     for (const key of record.blocks) this.#queuedBlocks.add(key);
   }
 
-  #release({ record, payload, bytes }: Write): void {
-    this.#queuedBytes -= bytes;
-    if (payload.t === 'point') {
-      this.#ram.releasePoint(payload.point);
-      this.#queuedPoints.delete(record.key);
-      return;
-    }
-    for (const key of record.blocks) this.#queuedBlocks.delete(key);
-    for (const slot of [...payload.slots].reverse()) this.#ram.release(slot);
+  #release(write: Write | undefined): void {
+    if (!write?.isHeld) return;
+    write.isHeld = false;
+    const { payload } = write;
+    if (payload.t === 'point') this.#ram.releasePoint(payload.point);
+    else for (const slot of [...payload.slots].reverse()) this.#ram.release(slot);
+    this.#options.onRoom();
+  }
+
+  /** While something is to be written, something has to come to an end. */
+  #watchWrites(): void {
+    clearTimeout(this.#stuckTimer);
+    if (this.#writes.size === 0 || this.#isClosed) return;
+    this.#stuckTimer = setTimeout(() => this.#stuck(), WRITE_PATIENCE_MS);
+    this.#stuckTimer.unref();
+  }
+
+  /** What the store has not begun with gives its memory back; what it has, as soon as it is gathered. */
+  #stuck(): void {
+    this.#health.failed('stuck', '', this.#options.now());
+    for (const ticket of this.#writes.keys()) this.#store.cancel(ticket);
+    for (const write of this.#waiting.splice(0)) this.#ended(write, 'cancelled', null);
+    this.#watchWrites();
+    this.#showProblem();
   }
 
   #written(ticket: number, status: StoreStatus, record: RecordInfo | null): void {
     const write = this.#writes.get(ticket);
     if (!write) return;
     this.#writes.delete(ticket);
+    this.#watchWrites();
     if (status === 'no-space' && !write.isDoomed && this.#canMakeRoom(1)) {
       this.#waiting.push(write);
       return;
@@ -296,8 +321,11 @@ export class DiskTier {
   }
 
   #ended(write: Write, status: StoreStatus, record: RecordInfo | null): void {
+    const { record: asked, bytes } = write;
+    this.#queuedBytes -= bytes;
+    if (asked.kind === 'point') this.#queuedPoints.delete(asked.key);
+    for (const key of asked.blocks) this.#queuedBlocks.delete(key);
     this.#release(write);
-    this.#options.onRoom();
     for (const ended of this.#onWriteEnd.splice(0)) ended();
     if (write.onEnd) queueMicrotask(write.onEnd);
     if (status === 'ok' && record) {
@@ -428,10 +456,11 @@ export class DiskTier {
           chain: blocks,
           tokens: new Uint32Array(0),
           isDoomed: false,
+          isHeld: false,
           onEnd: resolve,
         };
         this.#budget.spend(write.bytes, this.#options.wallNow());
-        this.#hold(write);
+        this.#queue(write);
         this.#append(write);
       });
     } finally {
@@ -505,17 +534,11 @@ export class DiskTier {
   }
 
   snapshot(): CacheEvent[] {
-    const events: CacheEvent[] = [];
     const untold = new Set(this.#undurable.map(({ record }) => record.id));
-    for (const record of this.index.records()) {
-      if (record.kind !== 'segment' || untold.has(record.id)) continue;
-      let parent = record.fromBlock === 0 ? '' : record.parent;
-      for (const key of this.index.blocksOf(record)) {
-        events.push(stored('disk', key, { parent, scopeTag: record.scope }));
-        parent = key;
-      }
-    }
-    return events;
+    return [...this.index.records()].flatMap((record) => {
+      if (record.kind !== 'segment' || untold.has(record.id)) return [];
+      return storedOnDisk(this.index.blocksOf(record), { ...record, fromToken: record.fromBlock * BLOCK_TOKENS });
+    });
   }
 
   flush(): void {
@@ -526,6 +549,7 @@ export class DiskTier {
   close(): Promise<void> {
     // Requests that were cancelled just now may still take points, and a wake may be on its way: neither finds a store any more.
     this.#isClosed = true;
+    clearTimeout(this.#stuckTimer);
     this.#store.onWake = () => {};
     this.#restores.close();
     return this.#store.close();
@@ -553,6 +577,9 @@ export class DiskTier {
         this.#reclaimer.recovered();
         this.#onRecovered();
         return;
+      case 'gathered':
+        this.#release(this.#writes.get(event.ticket));
+        return;
       case 'written':
         this.#written(event.ticket, event.status, event.record);
         return;
@@ -560,8 +587,8 @@ export class DiskTier {
         const durable = this.#undurable.filter(({ record }) => record.id <= event.upTo);
         this.#undurable = this.#undurable.filter(({ record }) => record.id > event.upTo);
         for (const { record, tokens } of durable) {
-          const { kind, blocks, scope, parent, fromToken } = record;
-          if (kind === 'segment') this.#tellStored(blocks, scope, fromToken === 0 ? '' : parent, fromToken, tokens);
+          if (record.kind !== 'segment') continue;
+          for (const told of storedOnDisk(record.blocks, record, tokens)) this.#options.onEvent(told);
         }
         return;
       }
@@ -645,22 +672,6 @@ export class DiskTier {
       }
     }
     return records;
-  }
-
-  #tellStored(
-    blocks: readonly HashKey[],
-    scopeTag: string,
-    firstParent: HashKey,
-    fromToken: number,
-    tokens: Uint32Array,
-  ): void {
-    let parent = firstParent;
-    blocks.forEach((key, index) => {
-      const from = fromToken + index * BLOCK_TOKENS;
-      const ids = [...tokens.subarray(from, from + BLOCK_TOKENS)];
-      this.#options.onEvent(stored('disk', key, { parent, scopeTag }, ids));
-      parent = key;
-    });
   }
 
   /** Until the process ends: nothing is written any more, and nothing read. */

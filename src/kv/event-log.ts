@@ -1,6 +1,7 @@
 // Events of the cache for those who follow it (routers): numbered without gaps, the newest kept, a snapshot for whoever
 // comes new or falls behind. Nothing waits for a reader.
 
+import { BLOCK_TOKENS } from './block.js';
 import { bytesOf } from './chain-hash.js';
 import type { HashKey } from './store.js';
 import type { CacheEvent, CacheSubscription, CacheTier } from './types.js';
@@ -17,6 +18,19 @@ export function stored(
 ): CacheEvent {
   const [blockHash, parentHash] = [wireHash(key), wireHash(parent)];
   return { t: 'stored', tier, blockHash, parentHash, tokens, scopeTag: bytesOf(scopeTag) };
+}
+
+/** A segment's blocks on the disk, the first behind `parent`; `tokens`: those of its prefix, for readers that were not told yet. */
+export function storedOnDisk(
+  keys: readonly HashKey[],
+  { parent, fromToken, scope }: { readonly parent: HashKey; readonly fromToken: number; readonly scope: string },
+  tokens: Uint32Array = new Uint32Array(0),
+): CacheEvent[] {
+  return keys.map((key, index) => {
+    const before = keys[index - 1] ?? (fromToken === 0 ? '' : parent);
+    const from = fromToken + index * BLOCK_TOKENS;
+    return stored('disk', key, { parent: before, scopeTag: scope }, [...tokens.subarray(from, from + BLOCK_TOKENS)]);
+  });
 }
 
 export function removed(tier: CacheTier, key: HashKey, scopeTag: string): CacheEvent {

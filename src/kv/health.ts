@@ -1,6 +1,6 @@
-// Whether the disk tier is worth asking. After three failures in ten seconds it is left alone for a while, then tried
-// with one request, and left alone twice as long when that fails too. Says in a sentence what is wrong. Time is
-// monotonic and comes from the caller; a corrupt record is no failure of the disk as a whole.
+// Whether the disk tier is worth asking. After three failures in ten seconds, or one that is stuck, it is left alone for a
+// while, then tried with one request, and left alone twice as long when that fails too. Says in a sentence what is wrong. Time
+// is monotonic and comes from the caller; a corrupt record is no failure of the disk as a whole.
 //
 //            third failure within 10 s            its time is over
 //   closed ───────────────────────────▶ open ────────────────────────▶ half-open: one probe
@@ -14,7 +14,7 @@ const WINDOW_MS = 10_000;
 const FIRST_OPEN_MS = 5_000;
 const LONGEST_OPEN_MS = 300_000;
 
-export type DiskFailure = 'read-error' | 'write-error' | 'too-slow';
+export type DiskFailure = 'read-error' | 'write-error' | 'too-slow' | 'stuck';
 
 type Breaker =
   | { readonly t: 'closed' }
@@ -25,6 +25,7 @@ const FAILURE_WORDS: Readonly<Record<DiskFailure, string>> = {
   'read-error': 'a read failed',
   'write-error': 'a write failed',
   'too-slow': 'a read took longer than computing anew would have',
+  stuck: 'writes do not come to an end',
 };
 
 const WRITE_PROBLEMS: Readonly<Partial<Record<StoreStatus, string>>> = {
@@ -83,7 +84,8 @@ export class DiskHealth {
       return;
     }
     this.#failuresMs = [...this.#failuresMs, nowMs].filter((atMs) => nowMs - atMs < WINDOW_MS);
-    if (this.#failuresMs.length >= FAILURES_TO_OPEN) this.#open(nowMs);
+    // What is stuck has taken its time already.
+    if (this.#failuresMs.length >= FAILURES_TO_OPEN || failure === 'stuck') this.#open(nowMs);
   }
 
   /** What the store says of its writes. */

@@ -42,6 +42,8 @@ export type StoreEvent =
   | { readonly t: 'recovery-done'; readonly damaged: number }
   /** Readable from now on, durable with the next 'durable'. `record` when ok. */
   | { readonly t: 'written'; readonly ticket: number; readonly status: StoreStatus; readonly record: RecordInfo | null }
+  /** What was to be appended is copied: its slots or point are not read any more. */
+  | { readonly t: 'gathered'; readonly ticket: number }
   /** Every written record with id <= upTo that was not lost is durable. */
   | { readonly t: 'durable'; readonly upTo: number }
   | { readonly t: 'lost'; readonly id: number }
@@ -107,14 +109,17 @@ export interface KvStore {
   /** Called when events wait, never from inside another method. */
   onWake: () => void;
   drain(): StoreEvent[];
-  /** Slots and point must stay as they are until 'written'. */
+  /** Slots and point must stay as they are until 'gathered', or 'written' where that does not come. */
   append(ticket: number, record: NewRecord, payload: Payload): void;
   /** Reads into slots what follows the first `skip` blocks of a segment of `blocks` blocks. */
   readBlocks(ticket: number, segment: StoredSegment, skip: number, slots: readonly number[], isUrgent: boolean): void;
   readPoint(ticket: number, point: StoredPoint, isUrgent: boolean): void;
   /** Checks a whole record without keeping it. */
   verify(ticket: number, record: Pick<RecordInfo, 'id' | 'key' | 'payloadBytes'>): void;
-  /** The 'read' follows at once, whatever the disk does; slots may be used again after it. */
+  /**
+   * The 'read' follows at once, whatever the disk does; slots may be used again after it. An append of which nothing has gone to
+   * the disk yet is answered at once too; another goes on.
+   */
   cancel(ticket: number): void;
   /** `keep` in the order in which they are to be written again. */
   reclaim(ticket: number, region: number, keep: readonly number[]): void;

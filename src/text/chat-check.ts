@@ -3,9 +3,9 @@
 import type { ChatMessage, ChatToolCall, Conversation } from './chat.js';
 import { jsonMembers, jsonObjectProblem } from './json-text.js';
 
-/** Names stand inside a quoted attribute of the call markup. */
-const FUNCTION_NAME = /^[^\s"<>\p{Cc}]{1,128}$/u;
-const PARAMETER_NAME = /^[^"<>\p{Cc}]+$/u;
+/** Names stand inside a quoted attribute of the call markup. The beginning of a name is a name too. */
+export const FUNCTION_NAME = /^[^\s"<>\p{Cc}]{1,128}$/u;
+export const PARAMETER_NAME = /^[^"<>\p{Cc}]+$/u;
 
 export type Refuse = (field: string, description: string) => void;
 

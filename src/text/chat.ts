@@ -39,6 +39,8 @@ export interface Conversation {
   readonly messages: readonly ChatMessage[];
   /** Empty when the model may not call any. */
   readonly tools: readonly ChatTool[];
+  /** Whether the caller defined tools, also those that may not be called and are left out. Unset: as `tools` says. */
+  readonly definesTools?: boolean;
   readonly reasoningEffort: 'none' | 'low' | 'medium' | 'high' | 'max';
   /** Leave the last (assistant) message open instead of opening a new one. */
   readonly continueFinalMessage: boolean;
@@ -46,7 +48,7 @@ export interface Conversation {
 
 export interface EncodedChat {
   readonly tokens: Uint32Array;
-  /** For each message, how many tokens lie wholly before its end. */
+  /** For each message, how many tokens lie wholly before its end. Not ascending where tool results are reordered. */
   readonly messageEnds: Uint32Array;
   /** Tokens before the first message that is not the system's: what conversations with one setup have in common. */
   readonly setupEnd: number;
@@ -64,6 +66,8 @@ type Turn =
 export class ChatEncoder {
   readonly #ids: Readonly<Record<'BOS' | 'EOS' | 'USER' | 'ASSISTANT' | 'THINK' | 'END_THINK' | 'DSML', number>>;
   readonly #texts: Readonly<Record<keyof PromptTexts, readonly TextPart[]>>;
+  /** Of the longest token: n UTF-16 units of prompt have at least n / longestChars tokens (one byte, one character). */
+  readonly #longestChars: number;
 
   /** Throws VocabularyError when the vocabulary lacks a marker. */
   constructor(
@@ -89,15 +93,17 @@ export class ChatEncoder {
     this.#texts = {
       toolsHeader: tokenizer.splitSpecial(texts.toolsHeader),
       toolsFooter: tokenizer.splitSpecial(texts.toolsFooter),
+      effortHigh: tokenizer.splitSpecial(texts.effortHigh),
       effortMax: tokenizer.splitSpecial(texts.effortMax),
     };
+    this.#longestChars = tokenizer.vocabulary.tokens.reduce((longest, { length }) => Math.max(longest, length), 1);
   }
 
   /** The conversation must have passed checkConversation. */
   encode(chat: Conversation, options: EncodeOptions = {}): EncodedChat {
-    const prompt = new PromptBuilder(this.tokenizer, chat.messages.length);
+    const prompt = new PromptBuilder(this.tokenizer, chat.messages.length, this.#longestChars, options);
     const startsInReasoning = this.#render(chat, prompt);
-    return { ...prompt.encode(options), startsInReasoning };
+    return { ...prompt.encode(), startsInReasoning };
   }
 
   #render(chat: Conversation, prompt: PromptBuilder): boolean {
@@ -105,25 +111,30 @@ export class ChatEncoder {
     const turns = turnsOf(chat.messages);
     const lastUserTurn = turns.findLastIndex((turn) => turn.kind === 'user' || turn.kind === 'developer');
     // Reasoning before the last question is forgotten, unless the model works with tools.
-    const forgets = isThinking && chat.tools.length === 0;
+    const forgets = isThinking && !(chat.definesTools ?? chat.tools.length > 0);
+    let callOrder: ReadonlyMap<string, number> = new Map();
 
     prompt.special(this.#ids.BOS);
+    if (chat.reasoningEffort === 'high') prompt.parts(this.#texts.effortHigh);
     if (chat.reasoningEffort === 'max') prompt.parts(this.#texts.effortMax);
     if (turns[0]?.kind !== 'system') this.#tools(chat.tools, prompt);
     const setupTurns = turns.findIndex(({ kind }) => kind !== 'system');
     for (const [position, turn] of turns.entries()) {
+      if (prompt.isStopped) break;
       if (position === setupTurns) prompt.endSetup();
       const isForgotten = forgets && position < lastUserTurn;
       if (turn.kind === 'user') {
-        this.#userTurn(chat.messages, turn.indices, prompt);
+        this.#userTurn(chat.messages, inCallOrder(chat.messages, turn.indices, callOrder), prompt);
         continue;
       }
       const message = chat.messages[turn.index] as ChatMessage;
       const isOpen = chat.continueFinalMessage && turn.index === chat.messages.length - 1;
+      if (message.toolCalls.length > 0) callOrder = new Map(message.toolCalls.map(({ id }, order) => [id, order]));
       if (turn.kind === 'system') {
         prompt.text(message.content);
         if (position === 0) this.#tools(chat.tools, prompt);
       } else if (turn.kind === 'developer') {
+        // The reference drops these with the reasoning; the contract says so at ROLE_DEVELOPER.
         if (!isForgotten) {
           prompt.special(this.#ids.USER);
           prompt.text(message.content);
@@ -147,16 +158,19 @@ export class ChatEncoder {
     if (tools.length === 0) return;
     prompt.text('\n\n');
     prompt.parts(this.#texts.toolsHeader);
-    for (const tool of tools) prompt.text(`${toolJson(tool)}\n`);
+    for (const tool of tools) {
+      if (prompt.isStopped) return;
+      prompt.text(`${toolJson(tool)}\n`);
+    }
     prompt.parts(this.#texts.toolsFooter);
   }
 
   #userTurn(messages: readonly ChatMessage[], indices: readonly number[], prompt: PromptBuilder): void {
-    const inCallOrder = resultsInCallOrder(messages, indices);
     prompt.special(this.#ids.USER);
     for (const [position, index] of indices.entries()) {
+      if (prompt.isStopped) return;
       if (position > 0) prompt.text('\n\n');
-      const message = messages[inCallOrder[position] as number] as ChatMessage;
+      const message = messages[index] as ChatMessage;
       prompt.text(message.role === 'tool' ? `<tool_result>${message.content}</tool_result>` : message.content);
       prompt.endMessage(index);
     }
@@ -196,9 +210,11 @@ export class ChatEncoder {
     prompt.text('\n\n');
     tag('<', 'tool_calls>\n');
     for (const call of calls) {
+      if (prompt.isStopped) return;
       tag('<', `invoke name="${call.name}">\n`);
       const members = jsonMembers(call.argumentsJson);
       for (const [position, { key, value }] of members.entries()) {
+        if (prompt.isStopped) return;
         if (position > 0) prompt.text('\n');
         const isString = value.startsWith('"');
         tag('<', `parameter name="${key}" string="${isString}">`);
@@ -226,12 +242,14 @@ function turnsOf(messages: readonly ChatMessage[]): Turn[] {
 }
 
 /** `indices` with the tool results among them in the order of the calls that they answer; the others stay. */
-function resultsInCallOrder(messages: readonly ChatMessage[], indices: readonly number[]): readonly number[] {
+function inCallOrder(
+  messages: readonly ChatMessage[],
+  indices: readonly number[],
+  callOrder: ReadonlyMap<string, number>,
+): readonly number[] {
   const results = indices.filter((index) => messages[index]?.role === 'tool');
   if (results.length < 2) return indices;
-  const callMessage = messages.slice(0, indices[0]).findLast((message) => message.toolCalls.length > 0);
-  const order = new Map(callMessage?.toolCalls.map((call, position) => [call.id, position]));
-  const positionOf = (index: number): number => order.get((messages[index] as ChatMessage).toolCallId) ?? 0;
+  const positionOf = (index: number): number => callOrder.get((messages[index] as ChatMessage).toolCallId) ?? 0;
   results.sort((a, b) => positionOf(a) - positionOf(b));
   let next = 0;
   return indices.map((index) => (messages[index]?.role === 'tool' ? (results[next++] as number) : index));
@@ -244,25 +262,48 @@ function toolJson(tool: ChatTool): string {
   return `{${members.join(', ')}}`;
 }
 
+/** UTF-16 units added between two looks at `isCancelled`; a piece counts as some, however short. */
+const CHARS_PER_CHECK = 64 * 1024;
+const CHARS_PER_PIECE = 16;
+
 /** Collects the prompt as runs of ordinary text between special tokens: each run is tokenised as one text. */
 class PromptBuilder {
   readonly #runs: { text: string; specialId: number | null }[] = [];
-  /** Run and UTF-16 offset behind each message; a message that is left out ends where the one before it does. */
-  readonly #ends: { run: number; offset: number }[];
+  /**
+   * Run and UTF-16 offset behind each message, in the order of the prompt; a message that is left out ends where the one
+   * before it does.
+   */
+  readonly #ends: { index: number; run: number; offset: number }[] = [];
   /** A special token follows there, so it lies between two runs. */
-  #setupRuns = 0;
+  #setupRuns = Number.POSITIVE_INFINITY;
+  #numChars = 0;
+  #charsToCheck = CHARS_PER_CHECK;
+  #isCancelled = false;
+  readonly #maxTokens: number;
+  readonly #maxChars: number;
   /** How far #tokensBefore has come in a run. */
   #walk = { run: -1, offset: 0, bytesLeft: 0, count: 0 };
 
   constructor(
     private readonly tokenizer: Tokenizer,
-    numMessages: number,
+    private readonly numMessages: number,
+    longestChars: number,
+    private readonly options: EncodeOptions,
   ) {
-    this.#ends = Array.from({ length: numMessages }, () => ({ run: -1, offset: 0 }));
+    this.#maxTokens = options.maxTokens ?? Number.POSITIVE_INFINITY;
+    this.#maxChars = this.#maxTokens * longestChars;
+  }
+
+  /** Nothing more needs adding: what is there has more than maxTokens tokens for certain, or nobody waits for it. */
+  get isStopped(): boolean {
+    // A run has at least one token.
+    return this.#isCancelled || this.#numChars > this.#maxChars || this.#runs.length > this.#maxTokens;
   }
 
   special(id: number): void {
-    this.#runs.push({ text: this.tokenizer.vocabulary.tokens[id] as string, specialId: id });
+    const text = this.tokenizer.vocabulary.tokens[id] as string;
+    this.#runs.push({ text, specialId: id });
+    this.#count(text);
   }
 
   text(text: string): void {
@@ -270,6 +311,7 @@ class PromptBuilder {
     const last = this.#runs.at(-1);
     if (last?.specialId === null) last.text += text;
     else this.#runs.push({ text, specialId: null });
+    this.#count(text);
   }
 
   parts(parts: readonly TextPart[]): void {
@@ -281,23 +323,22 @@ class PromptBuilder {
 
   endMessage(index: number): void {
     const run = this.#runs.length - 1;
-    this.#ends[index] = { run, offset: this.#runs[run]?.text.length ?? 0 };
+    this.#ends.push({ index, run, offset: this.#runs[run]?.text.length ?? 0 });
   }
 
   endSetup(): void {
     this.#setupRuns = this.#runs.length;
   }
 
-  encode(options: EncodeOptions): Omit<EncodedChat, 'startsInReasoning'> {
-    const maxTokens = options.maxTokens ?? Number.POSITIVE_INFINITY;
+  encode(): Omit<EncodedChat, 'startsInReasoning'> {
     const encoded: Uint32Array[] = [];
     const starts: number[] = [];
     let total = 0;
     for (const run of this.#runs) {
-      if (total > maxTokens || options.isCancelled?.()) break;
+      if (total > this.#maxTokens || this.options.isCancelled?.()) break;
       const ids =
         run.specialId === null
-          ? this.tokenizer.encode(run.text, { ...options, addBos: false, maxTokens: maxTokens - total })
+          ? this.tokenizer.encode(run.text, { ...this.options, addBos: false, maxTokens: this.#maxTokens - total })
           : Uint32Array.of(run.specialId);
       starts.push(total);
       encoded.push(ids);
@@ -305,21 +346,30 @@ class PromptBuilder {
     }
     const tokens = new Uint32Array(total);
     for (const [run, ids] of encoded.entries()) tokens.set(ids, starts[run]);
-    const messageEnds = Uint32Array.from(this.#ends, ({ run, offset }) => {
+    // What was not come to counts as behind the last token.
+    const messageEnds = new Uint32Array(this.numMessages).fill(total);
+    for (const { index, run, offset } of this.#ends) {
       const start = starts[run];
-      return start === undefined ? (run < 0 ? 0 : total) : start + this.#tokensBefore(run, offset, encoded);
-    });
+      if (start !== undefined) messageEnds[index] = start + this.#tokensBefore(run, offset, encoded);
+    }
     const setupEnd = starts[this.#setupRuns] ?? total;
     return { tokens, messageEnds, setupEnd, renderedText: this.#runs.map((run) => run.text).join('') };
   }
 
-  /** Tokens of a run before a character offset. Offsets nearly always ascend from call to call, so a run is walked once. */
+  #count({ length }: string): void {
+    this.#numChars += length;
+    this.#charsToCheck -= length + CHARS_PER_PIECE;
+    if (this.#charsToCheck > 0) return;
+    this.#charsToCheck = CHARS_PER_CHECK;
+    if (this.options.isCancelled?.()) this.#isCancelled = true;
+  }
+
+  /** Tokens of a run before a character offset. Offsets of a run ascend from call to call, so it is walked once. */
   #tokensBefore(run: number, offset: number, encoded: readonly Uint32Array[]): number {
     const ids = encoded[run] as Uint32Array;
     const { text, specialId } = this.#runs[run] as { text: string; specialId: number | null };
     if (specialId !== null || offset === text.length) return ids.length;
-    // Tool results may be rendered in another order than they came in.
-    if (this.#walk.run !== run || this.#walk.offset > offset) this.#walk = { run, offset: 0, bytesLeft: 0, count: 0 };
+    if (this.#walk.run !== run) this.#walk = { run, offset: 0, bytesLeft: 0, count: 0 };
     const walk = this.#walk;
     walk.bytesLeft += Buffer.byteLength(text.slice(walk.offset, offset));
     walk.offset = offset;

@@ -42,6 +42,11 @@ export class ChoiceOutput {
     this.#dsmlId = tokenizer.specialId(SpecialToken.DSML);
   }
 
+  /** The answer asks for tools: it has calls, none of them left half-way. Final after finish(). */
+  get hasWholeCalls(): boolean {
+    return this.#calls?.hasWholeCalls ?? false;
+  }
+
   /** Feeds one generated token, in order; returns what can leave now. */
   push(id: number): OutputText {
     if (this.options.stopTokenIds.has(id) && !this.options.includeStop)

@@ -1,4 +1,4 @@
-// The longer fixed texts of the V4 prompt: what introduces the tools, and what asks for the most reasoning. A model
+// The longer fixed texts of the V4 prompt: what introduces the tools, and what asks for more reasoning. A model
 // file that carries a chat template was trained on that template's words, so they are taken from it, by rendering it
 // for probe conversations and cutting out what it added; a file without one gets our own words (engine.md).
 
@@ -11,6 +11,8 @@ export interface PromptTexts {
   readonly toolsHeader: string;
   /** After the last schema's line break. */
   readonly toolsFooter: string;
+  /** Before everything, when the reasoning effort is HIGH. Only the files of 0731 and later have one (deepseek-v4.md §5.5). */
+  readonly effortHigh: string;
   /** Before everything, when the reasoning effort is MAX. */
   readonly effortMax: string;
 }
@@ -34,6 +36,7 @@ One JSON object per function:
 
 `,
   toolsFooter: '\nCall only these functions, with arguments that fit their schemas.\n',
+  effortHigh: '',
   effortMax: `Take all the room you need between ${THINK} and ${END_THINK}: split the problem into parts, try more than one way, check each result, and answer only when no doubt is left.\n\n`,
 };
 
@@ -53,7 +56,7 @@ export function readPromptTexts(chatTemplate: string | undefined): PromptTexts {
   if (chatTemplate === undefined || chatTemplate.length > TEMPLATE_CHARS_MAX) return OWN_PROMPT_TEXTS;
   const render = rendererOf(chatTemplate);
   if (render === null) return OWN_PROMPT_TEXTS;
-  return { ...OWN_PROMPT_TEXTS, ...toolTextsOf(render), ...effortTextOf(render) };
+  return { ...OWN_PROMPT_TEXTS, ...toolTextsOf(render), ...effortTextsOf(render) };
 }
 
 type Render = (variables: Record<string, unknown>) => string | null;
@@ -96,11 +99,14 @@ function toolTextsOf(render: Render): Partial<PromptTexts> {
   return { toolsHeader: block.slice(0, jsonAt), toolsFooter: block.slice(jsonEnd + 1) };
 }
 
-/** What stands between BOS and the system text at the highest effort. */
-function effortTextOf(render: Render): Partial<PromptTexts> {
-  const prompt = render({ thinking: true, enable_thinking: true, reasoning_effort: 'max' });
-  const text = between(prompt, SpecialToken.BOS, PROBE_SYSTEM);
-  return text === null || text === '' ? {} : { effortMax: text };
+/** What stands between BOS and the system text at the higher efforts. */
+function effortTextsOf(render: Render): Partial<PromptTexts> {
+  const textOf = (effort: 'high' | 'max'): string => {
+    const prompt = render({ thinking: true, enable_thinking: true, reasoning_effort: effort });
+    return between(prompt, SpecialToken.BOS, PROBE_SYSTEM) ?? '';
+  };
+  const effortMax = textOf('max');
+  return { effortHigh: textOf('high'), ...(effortMax === '' ? {} : { effortMax }) };
 }
 
 function between(text: string | null, before: string, after: string): string | null {

@@ -1,9 +1,10 @@
 // Finds the tool calls in a model's answer while it is being written (DSML markup, deepseek-v4.md §5.5) and turns them
 // into deltas whose arguments join to one JSON object. The ｜DSML｜ token is one special token; it arrives here as
 // DSML_MARK, a character that decoded text never holds, so the same words spelled in ordinary tokens stay text.
-// Markup that does not fit stays visible as text; a call that is cut off keeps its arguments unfinished, for a client
-// must not mistake half a call for a whole one.
+// Markup that does not fit stays visible as text. A client must not mistake half a call for a whole one: arguments begin
+// with the call and are JSON only once it is closed. What begins a call here, checkConversation takes back.
 
+import { FUNCTION_NAME, PARAMETER_NAME } from './chat-check.js';
 import { SpecialToken } from './vocabulary.js';
 
 /** Stands for the ｜DSML｜ token: a lone surrogate, which no UTF-8 decoder puts out. */
@@ -26,13 +27,21 @@ const BLOCK_OPEN = `<${DSML_MARK}tool_calls>`;
 const BLOCK_CLOSE = `</${DSML_MARK}tool_calls>`;
 const INVOKE_CLOSE = `</${DSML_MARK}invoke>`;
 const PARAMETER_CLOSE = `</${DSML_MARK}parameter>`;
-/** Before and after the name, in both opening tags. */
-const INVOKE = { start: `<${DSML_MARK}invoke name="`, ends: ['">'] } as const;
-const PARAMETER = {
+interface OpeningTag {
+  readonly start: string;
+  readonly name: RegExp;
+  readonly ends: readonly string[];
+}
+const INVOKE: OpeningTag = { start: `<${DSML_MARK}invoke name="`, name: FUNCTION_NAME, ends: ['">'] };
+const PARAMETER: OpeningTag = {
   start: `<${DSML_MARK}parameter name="`,
+  name: PARAMETER_NAME,
   ends: ['" string="true">', '" string="false">'],
-} as const;
-const NOT_IN_NAME = /["<>\ud800]/;
+};
+/** With u, as MARKS: the mark's unit is also half of some characters. */
+const NAME_END = /["<>\ud800]/u;
+const MARKS = /\ud800/gu;
+/** Units; bounds what is held back. */
 const NAME_CHARS_MAX = 1024;
 
 type State = 'text' | 'block' | 'invoke' | 'string' | 'json';
@@ -43,6 +52,7 @@ export class ToolCallParser {
   /** Markup of an opened block without a call so far: text after all if it goes wrong. */
   #opening = '';
   #numCalls = 0;
+  #numClosed = 0;
   #hasArguments = false;
   /** No closing tag begins in #buffer before here. */
   #scannedTo = 0;
@@ -52,6 +62,11 @@ export class ToolCallParser {
   /** `newCallId` names call number `index` of this answer. */
   constructor(private readonly newCallId: (index: number) => string) {}
 
+  /** There are calls, and the model has closed every one. */
+  get hasWholeCalls(): boolean {
+    return this.#numCalls > 0 && this.#numClosed === this.#numCalls;
+  }
+
   push(text: string): ParsedText {
     this.#buffer += text;
     while (this.#step()) {}
@@ -60,10 +75,9 @@ export class ToolCallParser {
 
   /** The rest, when no more text comes. */
   finish(): ParsedText {
-    const rest = this.#buffer;
-    if (this.#state === 'string') this.#addArguments(escaped(rest));
-    else if (this.#state === 'json') this.#addArguments(visible(rest));
-    else if (this.#state === 'text' || this.#opening !== '' || rest.trim() !== '') this.#addText(this.#opening + rest);
+    // In a call, and behind one, what is left is the beginning of a tag that fits there: neither text nor arguments.
+    if (this.#state === 'text' || this.#opening !== '') this.#addText(this.#opening + this.#buffer);
+    else if (this.#state === 'json') this.#addArguments(unclosedJson(this.#buffer.slice(0, this.#scannedTo)));
     this.#buffer = '';
     this.#opening = '';
     this.#state = 'text';
@@ -107,7 +121,7 @@ export class ToolCallParser {
     const tag = readTag(rest, INVOKE);
     if (typeof tag === 'object') {
       const index = this.#numCalls++;
-      this.#deltas.push({ index, id: this.newCallId(index), name: tag.name, argumentsJson: '' });
+      this.#deltas.push({ index, id: this.newCallId(index), name: tag.name, argumentsJson: '{' });
       this.#opening = '';
       this.#hasArguments = false;
       return this.#advance('invoke', rest, tag.length);
@@ -123,12 +137,13 @@ export class ToolCallParser {
     const tag = readTag(rest, PARAMETER);
     if (typeof tag === 'object') {
       const isString = tag.end === PARAMETER.ends[0];
-      this.#addArguments(`${this.#hasArguments ? ', ' : '{'}${JSON.stringify(tag.name)}: ${isString ? '"' : ''}`);
+      this.#addArguments(`${this.#hasArguments ? ', ' : ''}${JSON.stringify(tag.name)}: ${isString ? '"' : ''}`);
       this.#hasArguments = true;
       return this.#advance(isString ? 'string' : 'json', rest, tag.length);
     }
     if (rest.startsWith(INVOKE_CLOSE)) {
-      this.#addArguments(this.#hasArguments ? '}' : '{}');
+      this.#addArguments('}');
+      this.#numClosed++;
       return this.#advance('block', rest, INVOKE_CLOSE.length);
     }
     if (tag === 'unfinished' || INVOKE_CLOSE.startsWith(rest)) return false;
@@ -190,20 +205,17 @@ export class ToolCallParser {
 }
 
 /** The opening tag at the front of `text`; 'unfinished' when more text may make it one. */
-function readTag(
-  text: string,
-  tag: { readonly start: string; readonly ends: readonly string[] },
-): { name: string; end: string; length: number } | 'unfinished' | 'none' {
+function readTag(text: string, tag: OpeningTag): { name: string; end: string; length: number } | 'unfinished' | 'none' {
   if (tag.start.startsWith(text)) return 'unfinished';
   if (!text.startsWith(tag.start)) return 'none';
-  const nameLength = text.slice(tag.start.length, tag.start.length + NAME_CHARS_MAX + 1).search(NOT_IN_NAME);
-  if (nameLength < 0) return text.length - tag.start.length > NAME_CHARS_MAX ? 'none' : 'unfinished';
-  if (nameLength === 0) return 'none';
+  const behind = text.slice(tag.start.length, tag.start.length + NAME_CHARS_MAX + 1);
+  const nameLength = behind.search(NAME_END);
+  const name = nameLength < 0 ? behind : behind.slice(0, nameLength);
+  if (name.length > NAME_CHARS_MAX || !tag.name.test(name)) return 'none';
+  if (nameLength < 0) return 'unfinished';
   const afterName = tag.start.length + nameLength;
   const end = tag.ends.find((candidate) => text.startsWith(candidate, afterName));
-  if (end !== undefined) {
-    return { name: text.slice(tag.start.length, afterName), end, length: afterName + end.length };
-  }
+  if (end !== undefined) return { name, end, length: afterName + end.length };
   return tag.ends.some((candidate) => candidate.startsWith(text.slice(afterName))) ? 'unfinished' : 'none';
 }
 
@@ -223,7 +235,7 @@ function beginningAtEnd(text: string, marker: string): number {
 }
 
 function visible(text: string): string {
-  return text.replaceAll(DSML_MARK, SpecialToken.DSML);
+  return text.replace(MARKS, SpecialToken.DSML);
 }
 
 function escaped(text: string): string {
@@ -232,10 +244,19 @@ function escaped(text: string): string {
 
 /** The value as the model wrote it; as a string when it is not the JSON that it claims to be. */
 function jsonOrString(value: string): string {
+  return isJson(value) ? visible(value) : JSON.stringify(visible(value));
+}
+
+/** The beginning of a value; nothing when a brace too many in it would close the arguments. */
+function unclosedJson(value: string): string {
+  return isJson(`{"": ${value}`) ? '' : visible(value);
+}
+
+function isJson(text: string): boolean {
   try {
-    JSON.parse(value);
-    return visible(value);
+    JSON.parse(text);
+    return true;
   } catch {
-    return JSON.stringify(visible(value));
+    return false;
   }
 }

@@ -1,11 +1,16 @@
 // Remembers the ids of pieces that have been merged before. Keys are UTF-16 units copied into one array: a cached
 // slice of a JavaScript string would keep the whole prompt alive. Fixed memory (about 6 MB): full means empty again.
+// Words come from clients, who may choose those that collide: the hash is seeded and the search short.
+
+import { randomInt } from 'node:crypto';
 
 const WORD_UNITS_MAX = 48;
-const NUM_SLOTS = 1 << 17;
+export const NUM_SLOTS = 1 << 17;
 const NUM_ENTRIES = NUM_SLOTS >> 1;
 const UNIT_POOL = 1 << 20;
 const ID_POOL = 1 << 19;
+/** Slots that a word may be in. Half full at most, as the table is, all are taken for fewer than one word in a hundred. */
+export const PROBES_MAX = 16;
 
 export class WordCache {
   readonly #slots = new Int32Array(NUM_SLOTS);
@@ -15,22 +20,33 @@ export class WordCache {
   readonly #hashes = new Int32Array(NUM_ENTRIES + 2);
   readonly #units = new Uint16Array(UNIT_POOL);
   readonly #ids = new Int32Array(ID_POOL);
+  readonly #seed: number;
   #numEntries = 0;
   /** Of the last find(). */
   #hash = 0;
+  /** Where the word that the last find() missed can be put; negative: nowhere. */
+  #freeSlot = -1;
+
+  constructor(seed = randomInt(2 ** 32)) {
+    this.#seed = seed | 0;
+  }
 
   /** Entry of text[start, end), 0 when it is not known. */
   find(text: string, start: number, end: number): number {
     if (end - start > WORD_UNITS_MAX) return 0;
-    let hash = end - start;
-    for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    hash ^= hash >>> 15;
+    const hash = hashWord(text, start, end, this.#seed);
     this.#hash = hash;
-    for (let slot = hash & (NUM_SLOTS - 1); ; slot = (slot + 1) & (NUM_SLOTS - 1)) {
+    this.#freeSlot = -1;
+    for (let probe = 0; probe < PROBES_MAX; probe++) {
+      const slot = (hash + probe) & (NUM_SLOTS - 1);
       const entry = this.#slots[slot] as number;
-      if (entry === 0) return 0;
+      if (entry === 0) {
+        this.#freeSlot = slot;
+        return 0;
+      }
       if (this.#hashes[entry] === hash && this.#isEqual(entry, text, start, end)) return entry;
     }
+    return 0;
   }
 
   /** Appends the entry's ids to `out` from `at`; returns how many. */
@@ -45,14 +61,15 @@ export class WordCache {
     return (this.#idStart[entry + 1] as number) - (this.#idStart[entry] as number);
   }
 
-  /** Stores what the last find() missed. */
+  /** Stores what the last find() missed, if there is a place for it. */
   add(text: string, start: number, end: number, ids: Int32Array, numIds: number): void {
-    if (end - start > WORD_UNITS_MAX) return;
+    if (end - start > WORD_UNITS_MAX || this.#freeSlot < 0) return;
     const unitsEnd = this.#unitStart[this.#numEntries + 1] as number;
     const idsEnd = this.#idStart[this.#numEntries + 1] as number;
     if (this.#numEntries >= NUM_ENTRIES - 1 || unitsEnd + end - start > UNIT_POOL || idsEnd + numIds > ID_POOL) {
       this.#slots.fill(0);
       this.#numEntries = 0;
+      this.#freeSlot = this.#hash & (NUM_SLOTS - 1);
       this.#append(text, start, end, ids, numIds, 0, 0);
     } else {
       this.#append(text, start, end, ids, numIds, unitsEnd, idsEnd);
@@ -76,9 +93,8 @@ export class WordCache {
     for (let i = start; i < end; i++) this.#units[unitsAt + i - start] = text.charCodeAt(i);
     for (let i = 0; i < numIds; i++) this.#ids[idsAt + i] = ids[i] as number;
     this.#hashes[entry] = this.#hash;
-    let slot = this.#hash & (NUM_SLOTS - 1);
-    while (this.#slots[slot] !== 0) slot = (slot + 1) & (NUM_SLOTS - 1);
-    this.#slots[slot] = entry;
+    this.#slots[this.#freeSlot] = entry;
+    this.#freeSlot = -1;
   }
 
   #isEqual(entry: number, text: string, start: number, end: number): boolean {
@@ -89,4 +105,11 @@ export class WordCache {
     }
     return true;
   }
+}
+
+/** FNV-1a over UTF-16 units. */
+export function hashWord(text: string, start: number, end: number, seed: number): number {
+  let hash = seed ^ (end - start);
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash ^ (hash >>> 15);
 }

@@ -52,8 +52,10 @@ interface Region {
 }
 
 interface Command {
-  /** null: not a read, so it cannot be cancelled. */
+  /** null: it cannot be cancelled. */
   readonly ticket: number | null;
+  /** What follows when it is. */
+  readonly onCancel?: () => void;
   readonly dueMs: number;
   readonly run: () => void;
 }
@@ -138,7 +140,11 @@ export class FakeStore implements KvStore {
     this.#queuedBytes += payloadBytes;
     const memory = this.#memory;
     const copy = memory?.copyOut(payload);
-    this.#writes(() => {
+    const onCancel = (): void => {
+      this.#queuedBytes -= payloadBytes;
+      this.#emit({ t: 'written', ticket, status: 'cancelled', record: null });
+    };
+    const write = (): void => {
       this.#queuedBytes -= payloadBytes;
       if (copy) memory?.mustEqual(payload, copy);
       const storedBytes = payloadBytes + this.#options.headerBytes;
@@ -148,6 +154,7 @@ export class FakeStore implements KvStore {
         this.#emit({ t: 'written', ticket, status: problem === 'ok' ? 'no-space' : problem, record: null });
         return;
       }
+      this.#emit({ t: 'gathered', ticket });
       const id = ++this.#lastId;
       const written = { ...record, id, region, storedBytes, payloadBytes, createdMs: this.#options.now() };
       this.#records.set(id, written);
@@ -162,7 +169,8 @@ export class FakeStore implements KvStore {
         this.#emit({ t: 'lost', id });
       }
       if (this.#options.commit === 'each') this.#commits();
-    });
+    };
+    this.#writes(write, ticket, onCancel);
   }
 
   readBlocks(ticket: number, { id, key }: StoredSegment, skip: number, slots: readonly number[]): void {
@@ -191,8 +199,9 @@ export class FakeStore implements KvStore {
   cancel(ticket: number): void {
     const waiting = this.#commands.findIndex((command) => command.ticket === ticket);
     if (waiting < 0) return;
-    this.#commands.splice(waiting, 1);
-    this.#emit({ t: 'read', ticket, status: 'cancelled', bytes: 0, point: null });
+    const [command] = this.#commands.splice(waiting, 1);
+    if (command?.onCancel) command.onCancel();
+    else this.#emit({ t: 'read', ticket, status: 'cancelled', bytes: 0, point: null });
   }
 
   reclaim(ticket: number, region: number, keep: readonly number[]): void {
@@ -347,9 +356,9 @@ export class FakeStore implements KvStore {
   }
 
   /** Writes end in the order in which they came. */
-  #writes(run: () => void): void {
+  #writes(run: () => void, ticket: number | null = null, onCancel?: () => void): void {
     this.#lastWriteDueMs = Math.max(this.#lastWriteDueMs, this.#delay());
-    this.#later(null, this.#lastWriteDueMs, run);
+    this.#later(ticket, this.#lastWriteDueMs, run, onCancel);
   }
 
   #delay(): number {
@@ -357,10 +366,15 @@ export class FakeStore implements KvStore {
     return performance.now() + least + this.#random() * (most - least);
   }
 
-  #later(ticket: number | null, dueMs: number, run: () => void): void {
+  #later(ticket: number | null, dueMs: number, run: () => void, onCancel?: () => void): void {
     if (this.#isClosed) throw new Error('the store is closed');
     const before = this.#commands.findIndex((command) => command.dueMs > dueMs);
-    this.#commands.splice(before < 0 ? this.#commands.length : before, 0, { ticket, dueMs, run });
+    this.#commands.splice(before < 0 ? this.#commands.length : before, 0, {
+      ticket,
+      dueMs,
+      run,
+      ...(onCancel && { onCancel }),
+    });
     this.#arm();
   }
 

@@ -430,6 +430,37 @@ TEST(store_a_cancelled_read_is_over_though_the_device_still_writes_into_its_buff
   EXPECT(t.answer(reclaim).status == StoreStatus::kCancelled && result->bytes == 0 && result->late == 0);
 }
 
+TEST(store_a_cancelled_append_is_over_though_those_before_it_hang_and_its_source_is_left_alone) {
+  TestStore t;
+  EXPECT(t.open().ok());
+  const auto before = store_some(t, 1, 2);
+  set_fault(t, [](const IoRequest& r, const std::string& name) {
+    SimFault fault;
+    fault.hang = r.op == IoOp::kWrite && name == "data";
+    return fault;
+  });
+  // More than the buffers hold: the first are on their way, the last have not begun.
+  std::vector<uint64_t> tickets;
+  for (uint64_t n = 100; n < 400; n++) tickets.push_back(t.append_later(n, 190'000));
+  while (t.count(StoreEvent::kGathered) < 4) t.destroy({});
+  size_t cancelled = 0;
+  for (const uint64_t ticket : tickets) t.cancel(ticket);
+  t.read(before[0].id, before[0].n, before[0].bytes);  // behind the cancels
+  for (const uint64_t ticket : tickets) cancelled += t.answered(ticket);
+  const size_t gathered = t.count(StoreEvent::kGathered) - before.size();
+  // One may wait half-way for a buffer; all others are either copied or given up.
+  EXPECT(cancelled + gathered + 1 >= tickets.size() && cancelled > 200 && gathered < 100);
+  for (const uint64_t ticket : tickets)
+    if (t.answered(ticket)) EXPECT(t.answer(ticket).status == StoreStatus::kCancelled);
+  EXPECT(!t.answered(tickets[0]));
+  const uint64_t queued = t.store->stats().queued_bytes;
+  EXPECT(queued <= (tickets.size() - cancelled) * 190'000);
+  t.kill();
+  set_fault(t, nullptr);
+  EXPECT(t.open().ok());
+  EXPECT(read_all(t, before).ok == before.size());
+}
+
 TEST(store_directory_belongs_to_one_process_and_others_are_refused_by_name) {
   TestStore t;
   EXPECT(t.open().ok());

@@ -100,5 +100,10 @@ test('a position is in the message that ends behind it', () => {
   expect([0, 9, 10, 24, 25, 39, 40, 41].map((at) => messageAt(at, withSystem))).toEqual([0, 0, 1, 1, 2, 2, null, null]);
   const toolsOnly = chat(10, 25);
   expect([0, 9, 10, 24, 25].map((at) => messageAt(at, toolsOnly))).toEqual([null, null, 0, 0, null]);
+  // Tool results in the order of their calls, the second message before the first.
+  const reordered = chat(10, 10, 40, 25, 60);
+  expect([9, 10, 24, 25, 39, 40, 59, 60].map((at) => messageAt(at, reordered))).toEqual([0, 2, 2, 1, 1, 3, 3, null]);
+  // A message that is left out ends where the one before it does.
+  expect([9, 10, 24, 25].map((at) => messageAt(at, chat(10, 10, 25, 25)))).toEqual([0, 1, 1, null]);
   expect(messageAt(0, prompt)).toBeNull();
 });

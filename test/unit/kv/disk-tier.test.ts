@@ -1,7 +1,7 @@
 // Stories of the disk tier alone: which records are written for which prefix, what is held meanwhile, what a restore reads, and
 // what happens when the disk fails. Prompts are letters, a block each (records.ts); the store is fake-store.ts without payloads.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { DiskTier, type RestoreOutcome } from '../../../src/kv/disk-tier.js';
 import { RamTier } from '../../../src/kv/ram-tier.js';
 import { type RecordInfo, type StoreEvent, storedBytes } from '../../../src/kv/store.js';
@@ -118,6 +118,40 @@ test('rows and a point are written once; what extends them is written from where
   expect(d.write('abcde', { withPoint: false })).toBe(0);
   await d.settle();
   expect(d.records().slice(6)).toEqual(['point 2-2']);
+});
+
+test('what a disk that hangs was to take gives its memory back, and the disk is left alone', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const d = make();
+    d.store.hangs = true;
+    d.write('abc');
+    d.write('xy');
+    d.store.settle();
+    expect(d.ram.stats).toMatchObject({ heldBlocks: 5, heldPoints: 2 });
+    // One that the store has begun with: it is gathered, and does not end.
+    tell(d, { t: 'gathered', ticket: 1 });
+    expect(d.ram.stats).toMatchObject({ heldBlocks: 2, heldPoints: 2 });
+    vi.advanceTimersByTime(9_000);
+    expect(d.disk.isReadable).toBe(true);
+    vi.advanceTimersByTime(1_000);
+    await tick();
+    d.store.onWake();
+    expect(d.ram.stats).toMatchObject({ heldBlocks: 0, heldPoints: 0 });
+    expect(d.disk.isReadable).toBe(false);
+    expect(d.disk.problem).toContain('writes do not come to an end');
+    expect(d.write('pq')).toBe(null);
+    expect(d.disk.wasNotStored(chain('xy')[1] as string)).toBe(true);
+    d.store.hangs = false;
+    d.clock.ms += 6_000;
+    expect(d.write('pq')).toBe(256);
+    await d.settle();
+    expect(d.disk.index.find(chain('pq')).blocks).toBe(2);
+    vi.advanceTimersByTime(60_000);
+    expect(d.disk.isReadable).toBe(true);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('slots and point are held from the call until they are written, whatever comes of it', async () => {

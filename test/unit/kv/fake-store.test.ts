@@ -11,7 +11,7 @@ const write = (store: FakeStore, prompt: string) =>
   store.append(1, segment(0, prompt), { t: 'slots', slots: [...prompt].map((_, i) => i) });
 const events = (store: FakeStore): StoreEvent[] => {
   store.settle();
-  return store.drain();
+  return store.drain().filter(({ t }) => t !== 'gathered');
 };
 const last = (prompt: string) => chain(prompt).at(-1) as HashKey;
 
@@ -28,6 +28,7 @@ test('events wait for drain, and onWake is never called from inside a command', 
   expect([wakes, store.drain()]).toEqual([0, []]);
   await woken;
   expect(store.drain()).toMatchObject([
+    { t: 'gathered', ticket: 1 },
     { t: 'written', status: 'ok', record: { id: 1 } },
     { t: 'durable', upTo: 1 },
   ]);

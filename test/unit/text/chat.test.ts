@@ -1,20 +1,17 @@
 // The V4 encoding against prompts written out by hand from deepseek-v4.md §5.5, and against hostile conversations.
 
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { ChatEncoder, type ChatMessage, type ChatTool, type Conversation } from '../../../src/text/chat.js';
 import { checkConversation } from '../../../src/text/chat-check.js';
 import { jsonMembers, jsonObjectProblem, respaceJson } from '../../../src/text/json-text.js';
 import { OWN_PROMPT_TEXTS, readPromptTexts } from '../../../src/text/prompt-texts.js';
-import { Tokenizer } from '../../../src/text/tokenizer.js';
+import { type EncodeOptions, Tokenizer } from '../../../src/text/tokenizer.js';
 import { SpecialToken, TokenType, V4_SPECIAL_TOKENS, VocabularyError } from '../../../src/text/vocabulary.js';
 import { tokenizer, vocabulary } from './fixtures.js';
 
-const encoder = new ChatEncoder(tokenizer, {
-  toolsHeader: '[TOOLS <｜DSML｜>]\n',
-  toolsFooter: '[END TOOLS]\n',
-  effortMax: '[MAX]',
-});
+const texts = { toolsHeader: '[TOOLS <｜DSML｜>]\n', toolsFooter: '[END TOOLS]\n', effortHigh: '', effortMax: '[MAX]' };
+const encoder = new ChatEncoder(tokenizer, texts);
 
 const message = (role: ChatMessage['role'], content: string, more: Partial<ChatMessage> = {}): ChatMessage => ({
   role,
@@ -113,6 +110,24 @@ describe('thinking mode', () => {
       tools: [TOOL],
     });
     expect(prompt).toContain('[U]a[A]<think>r</think>b[EOS][U]c[A]<think>');
+  });
+
+  test('keeps reasoning and developer messages when tools are defined that may not be called', () => {
+    const history = [developer('d'), user('a'), assistant('b', { reasoning: 'r' }), user('c')];
+    expect(render(history, { ...think, definesTools: true })).toBe(
+      '[BOS][U]d[U]a[A]<think>r</think>b[EOS][U]c[A]<think>',
+    );
+    expect(render(history, { ...think, definesTools: false })).toBe('[BOS][U]a[A]</think>b[EOS][U]c[A]<think>');
+  });
+
+  test('at high effort begins with the text that asks for it, where the model file has one', () => {
+    const encoderOf0731 = new ChatEncoder(tokenizer, { ...texts, effortHigh: '[HIGH]' });
+    const promptAt = (reasoningEffort: Conversation['reasoningEffort']): string =>
+      readable(encoderOf0731.encode(conversation([system('S'), user('a')], { reasoningEffort })).renderedText);
+    expect(promptAt('high')).toBe('[BOS][HIGH]S[U]a[A]<think>');
+    expect(promptAt('max')).toBe('[BOS][MAX]S[U]a[A]<think>');
+    for (const effort of ['low', 'medium'] as const) expect(promptAt(effort)).toBe('[BOS]S[U]a[A]<think>');
+    expect(promptAt('none')).toBe('[BOS]S[U]a[A]</think>');
   });
 
   test('at the most effort begins with the text that asks for it', () => {
@@ -228,6 +243,129 @@ test('messageEnds counts the tokens that lie wholly before the end of each messa
   const forgotten = conversation([user('a'), developer('d'), user('b')], think);
   const ends = encoder.encode(forgotten).messageEnds;
   expect(ends[1]).toBe(ends[0]);
+});
+
+test('messageEnds is where a message ends in the prompt, also of tool results in another order', () => {
+  const toolCalls = [call('a', 'f', '{}'), call('b', 'f', '{}')];
+  const messages = [user('q'), assistant('', { toolCalls }), result('b', 'of B'), result('a', 'of A'), user('and?')];
+  const { tokens, messageEnds } = encoder.encode(conversation(messages));
+  const upTo = (index: number): string =>
+    readable(tokenizer.decode(tokens.subarray(0, messageEnds[index]), { showSpecial: true }).text);
+  const resultA = `${upTo(1)}[U]<tool_result>of A</tool_result>`;
+  const resultB = `${resultA}\n\n<tool_result>of B</tool_result>`;
+  // A token may reach over the end of a message.
+  expect(resultA.startsWith(upTo(3))).toBe(true);
+  expect(upTo(3)).toContain('of A</tool_result');
+  expect(resultB.startsWith(upTo(2))).toBe(true);
+  expect(upTo(2)).toContain('of B</tool_result');
+  expect(upTo(4)).toBe(`${resultB}\n\nand?`);
+});
+
+describe('the work grows with the conversation, and no faster:', () => {
+  /** The same list, counting the looks at its items. */
+  const counting = <T>(items: T[], counter: { looks: number }): T[] =>
+    new Proxy(items, {
+      get(target, key, receiver) {
+        if (typeof key === 'string' && /^\d+$/.test(key)) counter.looks++;
+        return Reflect.get(target, key, receiver);
+      },
+    });
+
+  test('many turns of tool results', () => {
+    const counter = { looks: 0 };
+    const messages = Array.from({ length: 1000 }, (_, turn) => [
+      assistant('', { toolCalls: [call(`${turn}a`, 'f', ''), call(`${turn}b`, 'f', '')] }),
+      result(`${turn}b`, 'x'),
+      result(`${turn}a`, 'y'),
+    ]).flat();
+    encoder.encode(conversation(counting(messages, counter)));
+    expect(counter.looks).toBeGreaterThan(0);
+    expect(counter.looks).toBeLessThan(20 * messages.length);
+  });
+
+  test('many calls of one message, answered in many turns', () => {
+    const counter = { looks: 0 };
+    const toolCalls = Array.from({ length: 2000 }, (_, i) => call(`${i}`, 'f', ''));
+    const results = toolCalls.map(({ id }) => result(id, 'x'));
+    const messages = results.flatMap((one, i) => (i % 2 ? [one, system('s')] : [one]));
+    encoder.encode(conversation([assistant('', { toolCalls: counting(toolCalls, counter) }), ...messages]));
+    expect(counter.looks).toBeGreaterThan(0);
+    expect(counter.looks).toBeLessThan(20 * toolCalls.length);
+  });
+
+  test('many results in one turn, the last call first', () => {
+    const toolCalls = Array.from({ length: 2000 }, (_, i) => call(`${i}`, 'f', ''));
+    const results = toolCalls.map(({ id }) => result(id, 'x')).reverse();
+    const looks = vi.spyOn(tokenizer, 'tokenBytes');
+    try {
+      const { tokens } = encoder.encode(conversation([assistant('', { toolCalls }), ...results]));
+      expect(looks.mock.calls.length).toBeLessThan(tokens.length + 2 * results.length);
+    } finally {
+      looks.mockRestore();
+    }
+  });
+});
+
+describe('a conversation is not even written out', () => {
+  /** How many messages were read before the encoder stopped, and what it made of them. */
+  const readsOf = (
+    messages: ChatMessage[],
+    options: EncodeOptions,
+  ): { reads: number; tokens: number; ends: number[] } => {
+    let reads = 0;
+    const watched = messages.map((original) => ({
+      ...original,
+      get content() {
+        reads++;
+        return original.content;
+      },
+    }));
+    const { tokens, messageEnds } = encoder.encode(conversation(watched), options);
+    return { reads, tokens: tokens.length, ends: [...messageEnds] };
+  };
+  const shapes = {
+    'as turns': Array.from({ length: 20_000 }, (_, i) => (i % 2 ? assistant('yes') : user('no?'))),
+    'as one turn': Array.from({ length: 20_000 }, () => user('and then? '.repeat(10))),
+  };
+
+  test.each(Object.entries(shapes))('%s, beyond maxTokens: the result is longer than that', (_, messages) => {
+    for (const maxTokens of [0, 1, 100]) {
+      const { reads, tokens, ends } = readsOf(messages, { maxTokens });
+      expect(tokens).toBeGreaterThan(maxTokens);
+      expect(reads).toBeLessThan(1000);
+      // What was left out counts as behind the last token.
+      expect(ends.at(-1)).toBe(tokens);
+    }
+  });
+
+  test.each(Object.entries(shapes))('%s, once it is cancelled', (_, messages) => {
+    let asked = 0;
+    const { reads } = readsOf(messages, { isCancelled: () => ++asked > 0 });
+    expect(asked).toBeGreaterThan(0);
+    expect(reads).toBeLessThan(5000);
+  });
+
+  test('nor a long list of tools, calls or arguments', () => {
+    const names = Array.from({ length: 5000 }, (_, i) => `f${i}`);
+    const args = JSON.stringify(Object.fromEntries(names.map((name) => [name, 1])));
+    for (const chat of [
+      conversation([user('a')], { tools: names.map((name) => ({ ...TOOL, name })) }),
+      conversation([assistant('', { toolCalls: names.map((name) => call(name, name, '')) })]),
+      conversation([assistant('', { toolCalls: [call('1', 'f', args)] })]),
+    ]) {
+      const { tokens, renderedText } = encoder.encode(chat, { maxTokens: 20 });
+      expect(tokens.length).toBeGreaterThan(20);
+      expect(renderedText.length).toBeLessThan(5000);
+    }
+  });
+
+  test('and one that just fits is whole', () => {
+    const chat = conversation(
+      Array.from({ length: 50 }, (_, i) => (i % 2 ? assistant('b'.repeat(i)) : user(SpecialToken.BOS.repeat(i)))),
+    );
+    const whole = encoder.encode(chat);
+    expect(encoder.encode(chat, { maxTokens: whole.tokens.length })).toEqual(whole);
+  });
 });
 
 test('maxTokens bounds the work', () => {
@@ -426,8 +564,16 @@ describe('fixed texts', () => {
     expect(readPromptTexts(TEMPLATE)).toEqual({
       toolsHeader: 'TOOLS <｜DSML｜x>\n',
       toolsFooter: 'Obey.\n',
+      effortHigh: '',
       effortMax: 'Very hard.\n\n',
     });
+  });
+
+  test('for high effort come from the model file, and there is none without it', () => {
+    const high = `{%- if thinking and reasoning_effort == 'high' -%}{{- 'Hard.\\n\\n' -}}{%- endif -%}`;
+    const ofBoth = readPromptTexts(TEMPLATE.replace('{{- bos_token -}}', `{{- bos_token -}}\n${high}`));
+    expect(ofBoth).toEqual({ ...readPromptTexts(TEMPLATE), effortHigh: 'Hard.\n\n' });
+    expect(OWN_PROMPT_TEXTS.effortHigh).toBe('');
   });
 
   test('are our own when it has no template, a broken one, or one that shows nothing', () => {

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { checkConversation } from '../../../src/text/chat-check.js';
 import { ChoiceOutput, type OutputOptions } from '../../../src/text/output.js';
 import { DSML_MARK, type ToolCallDelta, ToolCallParser } from '../../../src/text/tool-calls.js';
 import { tokenizer } from './fixtures.js';
@@ -25,6 +26,9 @@ const CALLS_EXPECTED = {
   ],
 };
 
+const INVOKE = `<${D}tool_calls>\n<${D}invoke name="delete_all">\n`;
+const INVOKE_END = `</${D}invoke>\n</${D}tool_calls>`;
+
 interface Collected {
   text: string;
   calls: { id: string; name: string; argumentsJson: string }[];
@@ -44,11 +48,23 @@ function collect(into: Collected, delta: { text: string; toolCalls: readonly Too
 }
 
 function parse(pieces: string[]): Collected {
+  return parseWhole(pieces).collected;
+}
+
+function parseWhole(pieces: string[]): { collected: Collected; hasWholeCalls: boolean } {
   const parser = new ToolCallParser((index) => `call-${index}`);
   const collected: Collected = { text: '', calls: [] };
   for (const piece of pieces) collect(collected, parser.push(piece));
   collect(collected, parser.finish());
-  return collected;
+  return { collected, hasWholeCalls: parser.hasWholeCalls };
+}
+
+/** Arguments of the only call; the text beside it. */
+function onlyCall(output: string): [argumentsJson: string, text: string] {
+  for (const pieces of [[output], [...output]]) expect(parse(pieces)).toEqual(parse([output]));
+  const { text, calls } = parse([output]);
+  expect(calls.map(({ name }) => name)).toEqual(['delete_all']);
+  return [calls[0]?.argumentsJson as string, text];
 }
 
 describe('tool calls', () => {
@@ -88,14 +104,119 @@ describe('tool calls', () => {
   test('cut off anywhere keep what came, and never look complete', () => {
     for (let at = 0; at < CALLS.length; at++) {
       const { text, calls } = parse([CALLS.slice(0, at)]);
-      expect(CALLS.replaceAll(D, '｜DSML｜').startsWith(text) || text.startsWith('I look.')).toBe(true);
+      expect(CALLS.replaceAll(D, '｜DSML｜').startsWith(text)).toBe(true);
+      if (calls.length > 0) expect(text).toBe('I look.');
       for (const [index, call] of calls.entries()) {
         const whole = CALLS_EXPECTED.calls[index]?.argumentsJson as string;
         const isClosed = at >= CALLS.indexOf(`</${D}invoke>`, index * 300) + `</${D}invoke>`.length;
-        if (!isClosed) expect(() => JSON.parse(call.argumentsJson || '{')).toThrow();
+        if (!isClosed) expect(() => JSON.parse(call.argumentsJson)).toThrow();
         else if (index === 0) expect(call.argumentsJson).toBe(whole);
       }
     }
+  });
+
+  test.each([
+    ['by the end', ''],
+    ['by an attribute without quotes', `<${D}parameter name="k" string=true>v`],
+    ['by an attribute with another value', `<${D}parameter name="k" string="True">v</${D}parameter>\n${INVOKE_END}`],
+    ['by text', 'what?'],
+  ])('left half-way %s are no whole calls and have no whole arguments', (_, rest) => {
+    for (const pieces of [[INVOKE + rest], [...(INVOKE + rest)]]) {
+      const { collected, hasWholeCalls } = parseWhole(pieces);
+      expect(collected.calls).toEqual([{ id: 'call-0', name: 'delete_all', argumentsJson: '{' }]);
+      expect(collected.text.trim()).toBe(rest.replaceAll(D, '｜DSML｜'));
+      expect(hasWholeCalls).toBe(false);
+    }
+    const behindAnother = parseWhole([`<${D}tool_calls><${D}invoke name="f">${INVOKE_END}${INVOKE}${rest}`]);
+    expect(behindAnother.collected.calls.map(({ argumentsJson }) => argumentsJson)).toEqual(['{}', '{']);
+    expect(behindAnother.hasWholeCalls).toBe(false);
+  });
+
+  test('are whole once each is closed, whatever comes of the block', () => {
+    expect(parseWhole(['no calls']).hasWholeCalls).toBe(false);
+    expect(parseWhole([CALLS]).hasWholeCalls).toBe(true);
+    expect(parseWhole([CALLS.slice(0, CALLS.lastIndexOf(`</${D}tool_calls>`))]).hasWholeCalls).toBe(true);
+  });
+
+  test('cut off within their markup show none of it', () => {
+    const key = `<${D}parameter name="k" string="true">`;
+    const behind = `${INVOKE}${key}v</${D}parameter>\n`;
+    for (const tag of [`</${D}invoke>`, `<${D}parameter name="a" string="false">`]) {
+      for (let at = 0; at < tag.length; at++) {
+        expect(onlyCall(`hi\n\n${behind}${tag.slice(0, at)}`)).toEqual(['{"k": "v"', 'hi']);
+      }
+    }
+    for (const tag of [`<${D}invoke name="f">`, `</${D}tool_calls>`]) {
+      for (let at = 0; at < tag.length; at++) {
+        expect(onlyCall(`hi\n\n${behind}</${D}invoke>\n${tag.slice(0, at)}`)).toEqual(['{"k": "v"}', 'hi']);
+      }
+    }
+    const close = `</${D}parameter>`;
+    for (let at = 0; at < close.length; at++) {
+      expect(onlyCall(`${INVOKE}${key}v${close.slice(0, at)}`)).toEqual(['{"k": "v', '']);
+      const number = key.replace('true', 'false');
+      expect(onlyCall(`${INVOKE}${number}12${close.slice(0, at)}`)).toEqual(['{"k": 12', '']);
+    }
+  });
+
+  test('are not closed by the value of an argument that was cut off', () => {
+    const open = `${INVOKE}<${D}parameter name="k" string="false">`;
+    expect(onlyCall(`${open}1}`)).toEqual(['{"k": ', '']);
+    expect(onlyCall(`${open}1, "x": {}} `)).toEqual(['{"k": ', '']);
+    expect(onlyCall(`${open}{"a": 1}`)).toEqual(['{"k": {"a": 1}', '']);
+  });
+
+  test('of any name are given out only if they can be sent back', () => {
+    const names = [
+      'f',
+      'a b',
+      'a\tb',
+      'a\u0085b',
+      'a\u00a0b',
+      'é漢😀',
+      'x'.repeat(128),
+      'x'.repeat(129),
+      '😀'.repeat(128),
+    ];
+    const whole = (name: string, parameter: string): string =>
+      `<${D}tool_calls>\n<${D}invoke name="${name}">\n<${D}parameter name="${parameter}" string="true">v</${D}parameter>\n${INVOKE_END}`;
+    const isTakenBack = (name: string, parameter: string): boolean => {
+      const toolCalls = [{ id: '1', name, argumentsJson: JSON.stringify({ [parameter]: 'v' }) }];
+      const message = { role: 'assistant' as const, content: '', reasoning: '', toolCalls, toolCallId: '' };
+      const problems: string[] = [];
+      checkConversation(
+        { messages: [message], tools: [], reasoningEffort: 'none', continueFinalMessage: false },
+        (field) => problems.push(field),
+      );
+      return problems.length === 0;
+    };
+    const refused: string[] = [];
+    for (const [name, parameter] of [...names.map((n) => [n, 'k']), ...names.map((n) => ['f', n])] as [
+      string,
+      string,
+    ][]) {
+      const output = whole(name, parameter);
+      expect(parse([...output])).toEqual(parse([output]));
+      const { collected, hasWholeCalls } = parseWhole([output]);
+      expect(hasWholeCalls).toBe(isTakenBack(name, parameter));
+      if (hasWholeCalls) expect(collected.text).toBe('');
+      else {
+        refused.push(name === 'f' ? parameter : name);
+        expect(output.replaceAll(D, '｜DSML｜').endsWith(collected.text)).toBe(true);
+        expect(collected.text).toContain('name="');
+        // Nor is the beginning of such a name a tag that only lacks its end.
+        expect(parse([output.slice(0, output.indexOf('">', output.indexOf(refused.at(-1) as string)))]).text).not.toBe(
+          '',
+        );
+      }
+    }
+    expect(refused).toEqual(['a b', 'a\tb', 'a\u0085b', 'a\u00a0b', 'x'.repeat(129), 'a\tb', 'a\u0085b']);
+  });
+
+  test('leave characters whole of which one half looks like the mark', () => {
+    expect(parse(['a 𐀀 b <𐀀']).text).toBe('a 𐀀 b <𐀀');
+    const call = `<${D}tool_calls><${D}invoke name="𐀀"><${D}parameter name="𐀁" string="true">𐀂</${D}parameter>${INVOKE_END}`;
+    expect(parse([call]).calls).toEqual([{ id: 'call-0', name: '𐀀', argumentsJson: '{"𐀁": "𐀂"}' }]);
   });
 
   test.each([
@@ -170,6 +291,19 @@ describe('a choice', () => {
   test('is reasoning, answer and calls, told apart by the special tokens', () => {
     const text = `Hm, é.</think>${CALLS.replaceAll(D, '｜DSML｜')}<｜end▁of▁sentence｜>`;
     expect(run(text, plain)).toEqual({ ...CALLS_EXPECTED, reasoning: 'Hm, é.' });
+  });
+
+  test('has whole calls only in its answer, and only when the last one is closed', () => {
+    const hasWholeCalls = (text: string, options = plain): boolean => {
+      const output = new ChoiceOutput(tokenizer, options);
+      for (const id of tokenizer.encode(text.replaceAll(D, '｜DSML｜'), { parseSpecial: true })) output.push(id);
+      output.finish(null);
+      return output.hasWholeCalls;
+    };
+    expect(hasWholeCalls(`</think>${CALLS}`)).toBe(true);
+    expect(hasWholeCalls(`</think>${CALLS}${INVOKE}`)).toBe(false);
+    expect(hasWholeCalls(CALLS)).toBe(false);
+    expect(hasWholeCalls(CALLS, { ...plain, chat: null })).toBe(false);
   });
 
   test('that never closes its reasoning is all reasoning', () => {
