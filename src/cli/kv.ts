@@ -44,9 +44,9 @@ export function cacheConfig(description: ModelDescription, keptBytes: number | n
   // Blocks of a model without compressed layers are empty; counted as a byte, as native does, they still have a number.
   const blockBytes = Math.max(1, description.kv_block_bytes);
   const budget = blocks * blockBytes;
-  const keptBytesMax = Math.min(keptBytes ?? Math.floor(budget * KEPT_SHARE), budget);
   // Points lie beside the slots, so slots leave room for as many of them as may be kept.
-  const slotBytes = Math.max(budget - keptBytesMax, budget / 2);
+  const keptBytesMax = Math.min(keptBytes ?? Math.floor(budget * KEPT_SHARE), budget / 2);
+  const slotBytes = budget - keptBytesMax;
   return {
     numSlots: Math.max(1, Math.floor(slotBytes / blockBytes)),
     keptBytesMax,
@@ -181,7 +181,8 @@ async function openStore(
       case 'BUSY':
         throw new UnavailableError(`${message}; choose another one with --kv-dir`);
       case 'IO':
-        throw new StorageError(`${message}; choose another one with --kv-dir, or none`);
+        // Without a model it is a directory that is looked at, and none is no directory.
+        throw new StorageError(`${message}; choose another one with --kv-dir${runner ? ', or none' : ''}`);
       case 'INVALID_ARGUMENT':
         throw new ConfigurationError(message, 'environment');
       default:

@@ -135,7 +135,7 @@ export class Scheduler {
   /** The sequence's request is over: what it hit and missed counts. */
   account(id: number): void {
     const lease = this.#leaseOf(id);
-    if (lease && lease.state !== 'restoring') this.#cache.account(lease);
+    if (lease && lease.state !== 'restoring') this.#cache.account(lease, lease.promptDone);
   }
 
   /** What was told of those that went in this turn is not asked for any more. */

@@ -17,7 +17,7 @@ export class CacheCounts {
   /** Of a request that is over. */
   add(hits: HitTokens, miss: CacheMiss, promptTokens: number): void {
     for (const tier of ['live', 'memory', 'disk'] as const) this.#hits[tier] += hits[tier];
-    const missed = promptTokens - hits.live - hits.memory - hits.disk;
+    const missed = Math.max(0, promptTokens - hits.live - hits.memory - hits.disk);
     this.#missTokens += missed;
     const of = this.#misses.get(miss.reason) ?? { requests: 0, tokens: 0 };
     this.#misses.set(miss.reason, { requests: of.requests + 1, tokens: of.tokens + missed });

@@ -12,7 +12,7 @@ import { within } from '../base/within.js';
 import { BLOCK_TOKENS, hittableBlocks } from './block.js';
 import { CacheCounts } from './cache-counts.js';
 import { type ChainHasher, keyOfPrefixId } from './chain-hash.js';
-import type { IndexedRecord } from './disk-index.js';
+import type { IndexedRecord, Selection } from './disk-index.js';
 import type { DiskTier } from './disk-tier.js';
 import { EventLog, removed, stored } from './event-log.js';
 import { Lease, type LeaseRequest, type Names, namesOf, renameLeases } from './lease.js';
@@ -344,10 +344,10 @@ export class KvCache implements PromptCache {
     return next;
   }
 
-  /** Counted once a request is over, or leaves for the first time. */
-  account(lease: Lease): void {
+  /** Counted once a request is over, as far as it came, or leaves for the first time: then it will come to its end. */
+  account(lease: Lease, promptTokens = lease.promptTokens): void {
     if (lease.earlier !== null) return;
-    this.#counts.add(lease.hits, lease.miss, lease.promptTokens);
+    this.#counts.add(lease.hits, lease.miss, promptTokens);
   }
 
   // --- what clients ask ---
@@ -377,29 +377,31 @@ export class KvCache implements PromptCache {
   }
 
   async purge(selector: PurgeSelector): Promise<{ readonly blocks: number; readonly bytes: number }> {
-    await this.#requireDisk('purged');
-    const scopeTag = selector.scope === null ? null : this.#hasher.scopeOf(selector.scope).scopeTag;
     const key = selector.prefixId === null ? null : keyOfPrefixId(selector.prefixId);
     if (selector.prefixId !== null && key === null) return { blocks: 0, bytes: 0 };
-    const inRam = selectInRam(this.#ram, scopeTag, key, selector.unusedSinceMs);
-    const pointBytes = [...inRam.points.values()].reduce((sum, bytes) => sum + bytes, 0);
-    const inRamBytes = inRam.keys.size * this.#options.blockBytes + pointBytes;
-    const selection = { scopeTag, key, unusedSinceMs: selector.unusedSinceMs };
-    if (selector.dryRun) {
-      const onDisk = this.#disk?.select(selection) ?? { blocks: 0, bytes: 0, keys: [] };
-      const keys = new Set([...inRam.keys, ...onDisk.keys]);
-      return { blocks: keys.size, bytes: onDisk.bytes + inRamBytes };
-    }
-    // What runs now must not bring back what was purged.
-    for (const lease of this.#leases) {
-      const isScope = scopeTag === null || lease.keys.scopeTag === scopeTag;
-      const chains = [lease.chain, ...lease.choices.map(({ chain }) => chain)];
-      const isPrefix = key === null || chains.some((chain) => chain.includes(key));
-      if (isScope && isPrefix && selector.unusedSinceMs === null) this.#disown(lease);
-    }
-    this.#ram.forget(inRam.keys, inRam.points.keys());
-    const disk = this.#disk ? await this.#disk.purge(selection) : { blocks: 0, bytes: 0, keys: [] };
-    return { blocks: new Set([...inRam.keys, ...disk.keys]).size, bytes: inRamBytes + disk.bytes };
+    const { scope, unusedSinceMs, dryRun } = selector;
+    // Scopes go by other names once the disk is there.
+    const scopeTag = (): string | null => (scope === null ? null : this.#hasher.scopeOf(scope).scopeTag);
+    const selectionNow = (): Selection => ({ scopeTag: scopeTag(), key, unusedSinceMs });
+    const keys = new Set<HashKey>();
+    let bytes = 0;
+    const hide = (): void => {
+      const selection = selectionNow();
+      const inRam = selectInRam(this.#ram, selection);
+      for (const found of inRam.keys) keys.add(found);
+      bytes += inRam.keys.size * this.#options.blockBytes + inRam.pointBytes;
+      if (dryRun) return;
+      // What runs now must not bring back what was purged.
+      if (unusedSinceMs === null) for (const lease of this.#leases) if (lease.isIn(selection)) this.#disown(lease);
+      this.#ram.forget(inRam.keys, inRam.points);
+    };
+    // At once, whatever the disk does.
+    hide();
+    await this.#requireDisk('purged');
+    // And what came to RAM from the disk, or runs, since then.
+    const onDisk = await (dryRun ? this.#disk?.select(selectionNow()) : this.#disk?.purge(selectionNow(), hide));
+    for (const found of onDisk?.keys ?? []) keys.add(found);
+    return { blocks: keys.size, bytes: bytes + (onDisk?.bytes ?? 0) };
   }
 
   stats(): CacheStats {
@@ -609,10 +611,11 @@ export class KvCache implements PromptCache {
     if (lease.startPoint !== null) this.#ram.releasePoint(lease.startPoint);
     lease.startPoint = null;
     // From the end of the last choice to the front: in this order they become old.
-    lease.choices.forEach(({ slots }, choice) => {
+    for (let choice = lease.choices.length - 1; choice >= 0; choice--) {
+      const { slots } = lease.choices[choice] as { slots: number[] };
       const first = choice === 0 ? 0 : Math.floor(lease.promptTokens / BLOCK_TOKENS);
       for (let block = slots.length - 1; block >= first; block--) this.#ram.release(slots[block] as number);
-    });
+    }
     lease.choices = [];
   }
 

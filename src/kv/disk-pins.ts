@@ -51,10 +51,11 @@ export class DiskPins {
     return bytes;
   }
 
-  /** A record with this key is on the disk. There may be no room for its pin any more, and nobody to tell. */
-  written(key: HashKey): void {
-    const until = this.#pending.get(key);
-    if (until !== undefined && this.#inIndex(key, until) !== 'not-found') this.#pending.delete(key);
+  /** A record came to the disk, which may be all that a pin waited for. There may be no room for it, and nobody to tell. */
+  written(): void {
+    const nowMs = this.#options.wallNow();
+    for (const [key, until] of [...this.#pending])
+      if (until <= nowMs || this.#inIndex(key, until) !== 'not-found') this.#pending.delete(key);
   }
 
   /** What was queued will not be on the disk. */
@@ -64,10 +65,8 @@ export class DiskPins {
 
   /** All that lies on the disk is known; what is neither there nor queued is not pinned. */
   recovered(isQueued: (key: HashKey) => boolean): void {
-    for (const key of [...this.#pending.keys()]) {
-      this.written(key);
-      if (!isQueued(key)) this.#pending.delete(key);
-    }
+    this.written();
+    for (const key of [...this.#pending.keys()]) if (!isQueued(key)) this.#pending.delete(key);
   }
 
   #unpin(key: HashKey): number | null {

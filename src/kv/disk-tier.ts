@@ -21,15 +21,14 @@ import type { Run } from './start.js';
 import {
   type HashKey,
   type KvStore,
-  type NewRecord,
   PAGE_BYTES,
-  type Payload,
   type RecordInfo,
   type StoreEvent,
   type StoreStatus,
   storedBytes,
 } from './store.js';
 import type { CacheEvent, TierStats } from './types.js';
+import { isAt, type Write, type WriteRequest } from './write.js';
 import { WriteBudget } from './write-budget.js';
 
 export interface DiskTierOptions {
@@ -53,36 +52,6 @@ export interface DiskTierOptions {
   readonly onEvent: (event: CacheEvent) => void;
   /** In a sentence, when the disk's condition changes; '': well again. */
   readonly onProblem: (problem: string) => void;
-}
-
-export interface WriteRequest {
-  /** Up to the boundary that is written. */
-  readonly chain: readonly HashKey[];
-  readonly plainChain: readonly HashKey[];
-  readonly root: HashKey;
-  readonly scopeTag: string;
-  readonly identityTag: string;
-  /** Of every block of `chain`. */
-  readonly slots: readonly number[];
-  /** Of every block of `chain`, for those who follow the cache's events. */
-  readonly tokens: Uint32Array;
-  /** At the boundary; null: rows only. */
-  readonly point: PointHandle | null;
-}
-
-interface Write {
-  readonly record: NewRecord;
-  readonly payload: Payload;
-  readonly bytes: number;
-  /** Of the prefix that it belongs to: a purge looks for its key here. */
-  readonly chain: readonly HashKey[];
-  readonly tokens: Uint32Array;
-  /** Purged while it was under way. */
-  isDoomed: boolean;
-  /** Its slots or point. */
-  isHeld: boolean;
-  /** It is written, or will not be. */
-  readonly onEnd?: () => void;
 }
 
 // What may wait to be written: beyond it a disk is so slow that keeping RAM for it would cost more than it gives.
@@ -114,7 +83,7 @@ export class DiskTier {
   readonly #queuedBlocks = new Set<HashKey>();
   readonly #queuedPoints = new Set<HashKey>();
   #queuedBytes = 0;
-  #stuckTimer: NodeJS.Timeout | undefined;
+  #stuckTimer: NodeJS.Timeout | null = null;
   readonly #restores: Restores;
   readonly #onWriteEnd: (() => void)[] = [];
   readonly #destroys = new Map<number, (status: StoreStatus) => void>();
@@ -266,7 +235,7 @@ export class DiskTier {
     const ticket = ++this.#lastTicket;
     this.#writes.set(ticket, write);
     this.#store.append(ticket, write.record, write.payload);
-    if (this.#writes.size === 1) this.#watchWrites();
+    this.#watchWrites();
   }
 
   #queue(write: Write): void {
@@ -292,11 +261,17 @@ export class DiskTier {
   }
 
   /** While something is to be written, something has to come to an end. */
-  #watchWrites(): void {
-    clearTimeout(this.#stuckTimer);
-    if (this.#writes.size === 0 || this.#isClosed) return;
+  #watchWrites(hasEnded = false): void {
+    const isIdle = this.#writes.size + this.#waiting.length === 0;
+    if (isIdle || hasEnded) this.#unwatchWrites();
+    if (isIdle || this.#stuckTimer || this.#isClosed) return;
     this.#stuckTimer = setTimeout(() => this.#stuck(), WRITE_PATIENCE_MS);
     this.#stuckTimer.unref();
+  }
+
+  #unwatchWrites(): void {
+    clearTimeout(this.#stuckTimer ?? undefined);
+    this.#stuckTimer = null;
   }
 
   /** What the store has not begun with gives its memory back; what it has, as soon as it is gathered. */
@@ -304,7 +279,7 @@ export class DiskTier {
     this.#health.failed('stuck', '', this.#options.now());
     for (const ticket of this.#writes.keys()) this.#store.cancel(ticket);
     for (const write of this.#waiting.splice(0)) this.#ended(write, 'cancelled', null);
-    this.#watchWrites();
+    this.#watchWrites(true);
     this.#showProblem();
   }
 
@@ -312,12 +287,9 @@ export class DiskTier {
     const write = this.#writes.get(ticket);
     if (!write) return;
     this.#writes.delete(ticket);
-    this.#watchWrites();
-    if (status === 'no-space' && !write.isDoomed && this.#canMakeRoom(1)) {
-      this.#waiting.push(write);
-      return;
-    }
-    this.#ended(write, status, record);
+    if (status === 'no-space' && !write.isDoomed && this.#canMakeRoom(1)) this.#waiting.push(write);
+    else this.#ended(write, status, record);
+    this.#watchWrites(status === 'ok');
   }
 
   #ended(write: Write, status: StoreStatus, record: RecordInfo | null): void {
@@ -336,7 +308,7 @@ export class DiskTier {
       }
       this.index.add(record);
       this.#undurable.push({ record, tokens: write.tokens });
-      this.#pins.written(record.key);
+      this.#pins.written();
       this.#health.succeeded();
     } else {
       for (const key of write.record.blocks) this.#notStored.add(key);
@@ -386,27 +358,36 @@ export class DiskTier {
     return { blocks: keys.length, bytes: records.reduce((sum, record) => sum + record.storedBytes, 0), keys };
   }
 
-  /** Hidden at once; resolves when it is durable, rejects with CACHE_UNAVAILABLE when the disk cannot be written. */
-  async purge(selection: Selection): Promise<{ blocks: number; bytes: number; keys: HashKey[] }> {
+  /**
+   * Resolves when it is durable, rejects with CACHE_UNAVAILABLE when the disk cannot be written. `onHidden`: nothing of it can be
+   * found here any more, from this very turn on.
+   */
+  async purge(selection: Selection, onHidden = () => {}): Promise<{ blocks: number; bytes: number; keys: HashKey[] }> {
     // Until recovery is done nobody knows all of it.
     if (this.#isRecovering) await within(PURGE_TIMEOUT_MS, this.#recovered, undefined);
     if (this.#isRecovering) throw unavailable('the index of the disk is still being read');
-    const { scopeTag, key, unusedSinceMs } = selection;
-    const underWay = [...this.#writes.values(), ...this.#waiting].filter(
-      (write) =>
-        unusedSinceMs === null &&
-        (scopeTag === null || write.record.scope === scopeTag) &&
-        (key === null || isAt(write, key)),
-    );
-    for (const write of underWay) write.isDoomed = true;
-    if (key !== null) await this.#keepFronts(this.index.select(selection), key);
+    const underWay = new Set<Write>();
+    this.#doom(selection, underWay);
+    if (selection.key !== null) await this.#keepFronts(this.index.select(selection), selection.key);
+    this.#doom(selection, underWay); // what was queued meanwhile
     const records = this.index.select(selection);
     const found = this.#totalsOf(records);
     for (const record of records) this.#removed(this.index.remove(record.id, 'purged'));
+    onHidden();
     // With it goes what had left the index before, of which nobody knows any more whether it is part of this.
     const isDone = await within(PURGE_TIMEOUT_MS, this.#destroyLeft(underWay), false);
     if (isDone) return found;
     throw unavailable('the disk cannot be written now; what was purged is hidden, and is deleted once it can be');
+  }
+
+  #doom({ scopeTag, key, unusedSinceMs }: Selection, underWay: Set<Write>): void {
+    if (unusedSinceMs !== null) return;
+    for (const write of [...this.#writes.values(), ...this.#waiting]) {
+      if (scopeTag !== null && write.record.scope !== scopeTag) continue;
+      if (key !== null && !isAt(write, key)) continue;
+      write.isDoomed = true;
+      underWay.add(write);
+    }
   }
 
   /**
@@ -478,13 +459,10 @@ export class DiskTier {
   }
 
   /** All that left the index, and then, once these have ended, what became of them. */
-  async #destroyLeft(underWay: readonly Write[]): Promise<boolean> {
+  async #destroyLeft(underWay: ReadonlySet<Write>): Promise<boolean> {
     if (this.#left.size > 0 && !(await this.#destroy())) return false;
-    if (underWay.length === 0) return true;
-    const isLeft = (): boolean => {
-      const left = new Set([...this.#writes.values(), ...this.#waiting]);
-      return underWay.some((write) => left.has(write));
-    };
+    if (underWay.size === 0) return true;
+    const isLeft = (): boolean => [...this.#writes.values(), ...this.#waiting].some((write) => underWay.has(write));
     while (isLeft()) await new Promise<void>((resolve) => this.#onWriteEnd.push(resolve));
     // Also where nothing was written: what failed may stand on the disk, and this comes behind its burial.
     return this.#destroy();
@@ -549,7 +527,7 @@ export class DiskTier {
   close(): Promise<void> {
     // Requests that were cancelled just now may still take points, and a wake may be on its way: neither finds a store any more.
     this.#isClosed = true;
-    clearTimeout(this.#stuckTimer);
+    this.#unwatchWrites();
     this.#store.onWake = () => {};
     this.#restores.close();
     return this.#store.close();
@@ -602,6 +580,7 @@ export class DiskTier {
         this.#restores.ended(event);
         return;
       case 'moved':
+        this.#watchWrites(true);
         this.index.moved(event.id, event.region);
         if (this.#left.has(event.id)) this.#left.set(event.id, event.region);
         this.#budget.spend(this.index.get(event.id)?.storedBytes ?? 0, this.#options.wallNow());
@@ -612,6 +591,7 @@ export class DiskTier {
       case 'reclaimed':
         if (event.ticket !== this.#reclaimTicket) return;
         this.#reclaimTicket = 0;
+        this.#watchWrites(true);
         this.#reclaimer.done(event.status);
         if (event.status === 'ok')
           for (const [id, region] of this.#left) if (region === event.region) this.#left.delete(id);
@@ -686,12 +666,6 @@ export class DiskTier {
     this.#shownCondition = condition;
     this.#options.onProblem(this.problem);
   }
-}
-
-/** It holds the block that ends with this hash, or lies behind it. */
-function isAt({ chain, record }: Write, key: HashKey): boolean {
-  const index = chain.indexOf(key);
-  return index >= 0 && record.toToken > index * BLOCK_TOKENS;
 }
 
 function unavailable(message: string): Failure {

@@ -7,6 +7,7 @@
 
 import { BLOCK_TOKENS } from './block.js';
 import { type ChainHasher, chainOf, extend, prefixIdOf, type ScopeKeys } from './chain-hash.js';
+import type { Selection } from './disk-index.js';
 import type { PointHandle, RamName } from './ram-tier.js';
 import type { HashKey } from './store.js';
 import type { CacheMiss, CacheUse, CacheWishes } from './types.js';
@@ -144,7 +145,11 @@ export class Lease implements Names {
     if (to <= prompt.length) return prompt.subarray(from, to);
     const output = this.choices[choice]?.output ?? [];
     const generated = output.slice(Math.max(0, from - prompt.length), to - prompt.length);
-    return Uint32Array.from([...prompt.subarray(from), ...generated]);
+    const ofPrompt = prompt.subarray(from);
+    const tokens = new Uint32Array(ofPrompt.length + generated.length);
+    tokens.set(ofPrompt);
+    tokens.set(generated, ofPrompt.length);
+    return tokens;
   }
 
   /** Chain of a choice, up to `numBlocks` blocks as far as their tokens are there. */
@@ -158,6 +163,11 @@ export class Lease implements Names {
       plainChain.push(extend(plainChain.at(-1) ?? this.hasher.plainRoot, tokens));
     }
     return chain;
+  }
+
+  isIn({ scopeTag, key }: Selection): boolean {
+    if (scopeTag !== null && this.keys.scopeTag !== scopeTag) return false;
+    return key === null || this.chain.includes(key) || this.choices.some(({ chain }) => chain.includes(key));
   }
 
   /** Complete blocks of a choice, as far as this side has heard. */

@@ -4,8 +4,9 @@ import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { KvCache } from '../../../src/kv/cache.js';
 import { ChainHasher } from '../../../src/kv/chain-hash.js';
-import type { DiskTier, WriteRequest } from '../../../src/kv/disk-tier.js';
+import type { DiskTier } from '../../../src/kv/disk-tier.js';
 import type { Lease } from '../../../src/kv/lease.js';
+import type { WriteRequest } from '../../../src/kv/write.js';
 
 test('of what runs when the disk is attached only what it has computed itself is stored', () => {
   const hasher = () => new ChainHasher(randomBytes(32), randomBytes(32), 'digest');

@@ -154,6 +154,26 @@ test('what a disk that hangs was to take gives its memory back, and the disk is 
   }
 });
 
+test('what waits for a reclaim that hangs gives its memory back too', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const d = make({ store: { regionBytes: 16_384, regions: 4 } });
+    d.store.reclaim = () => {}; // never answered
+    const letters = 'abcdefghijklmnopqrst';
+    for (let at = 0; at < letters.length; at += 2) {
+      d.write(letters.slice(at, at + 2), { withPoint: false });
+      d.store.settle();
+      await tick();
+    }
+    expect(d.ram.stats.heldBlocks).toBeGreaterThan(2);
+    vi.advanceTimersByTime(10_000);
+    expect(d.ram.stats.heldBlocks).toBe(0);
+    expect(d.disk.problem).toContain('writes do not come to an end');
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test('slots and point are held from the call until they are written, whatever comes of it', async () => {
   for (const fails of [false, true]) {
     const d = make();
