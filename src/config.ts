@@ -62,13 +62,26 @@ const onOff: Parse<boolean> = (written) => oneOf(['on', 'off'])(written) === 'on
 
 const listenAddress: Parse<string> = (written) => {
   const port = /^(?:\[[\da-fA-F:.]+\]|[^:\s/[\]]+):(\d{1,5})$/.exec(written)?.[1];
-  if ((port !== undefined && Number(port) <= 65_535) || /^unix:.+$/.test(written)) return written;
-  throw new Refusal('must be host:port, [v6 address]:port or unix:path');
+  if (port !== undefined && Number(port) <= 65_535) return written;
+  const path = socketPathOf(written);
+  if (path === null) throw new Refusal('must be host:port, [v6 address]:port or unix:path');
+  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES) return written;
+  throw new Refusal(`is too long: the path of a socket has at most ${SOCKET_PATH_BYTES} bytes`);
 };
+
+/** Of sockaddr_un, less the byte that ends it: what is longer is cut without a word, and the socket has another name. */
+const SOCKET_PATH_BYTES = 107;
+
+/** Path of `unix:path` and `unix:///path`, as gRPC reads them; null for any other address. */
+export function socketPathOf(listen: string): string | null {
+  const [, authority, path] = /^unix:(?:\/\/([^/]*)\/)?(.+)$/.exec(listen) ?? [];
+  if (path === undefined) return null;
+  return authority === '' ? `/${path}` : path;
+}
 
 const NONE = 'none';
 /** A path, or nothing at all: '' in code. */
-const pathOrNone: Parse<string> = (written) => (written === NONE ? '' : written);
+const pathOrNone: Parse<string> = (written) => (written === NONE ? '' : text(written));
 
 /** Probability for one operation, or a count; `delay-ms` takes both. */
 const FAULT_VALUES: Readonly<Record<string, RegExp>> = {
@@ -176,7 +189,10 @@ export const SETTINGS = {
   kvMemory: {
     parse: bytes,
     unset: null,
-    help: ['size', 'of the KV budget, for prefixes that no request uses now; 0: none (default: a quarter of it)'],
+    help: [
+      'size',
+      'of the KV budget, half of it at most, for prefixes that no request uses now; 0: none (default: a quarter)',
+    ],
   },
   kvPoints: {
     parse: oneOf(['full', 'periodic', 'ends', 'replay']),

@@ -276,13 +276,12 @@ class Directory {
 }
 
 async function withDirectory(
-  { kvDir = readConfig({}, process.env).kvDir }: CacheFlags,
+  flags: CacheFlags,
   open: OpenKvStore,
   isReadOnly: boolean,
   use: (directory: Directory) => Promise<void>,
 ): Promise<void> {
-  if (kvDir === '') throw new UsageError('NANDU_KV_DIR is none: say which directory with --kv-dir');
-  const store = await open(kvDir, isReadOnly);
+  const store = await open(directoryOf(flags), isReadOnly);
   try {
     const directory = new Directory(store);
     await directory.recovered;
@@ -290,6 +289,14 @@ async function withDirectory(
   } finally {
     await store.close();
   }
+}
+
+/** As nandu serve reads it. A wrong variable of another setting matters to nobody who gives the flag. */
+function directoryOf({ kvDir: flag }: CacheFlags): string {
+  const { kvDir } = flag === undefined ? readConfig({}, process.env) : readConfig({ kvDir: flag }, {});
+  if (kvDir !== '') return kvDir;
+  const who = flag === undefined ? 'NANDU_KV_DIR' : '--kv-dir';
+  throw new UsageError(`${who} is none, a cache without a directory: say which one with --kv-dir`);
 }
 
 const hex = (latin1: string): string => Buffer.from(latin1, 'latin1').toString('hex');

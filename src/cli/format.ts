@@ -18,7 +18,11 @@ export const ExitCode = {
   IO: 74,
   CONFIGURATION: 78,
   INTERRUPTED: 130,
+  TERMINATED: 143,
 } as const;
+
+export const SIGNAL_EXIT = { SIGINT: ExitCode.INTERRUPTED, SIGTERM: ExitCode.TERMINATED } as const;
+export type Signal = keyof typeof SIGNAL_EXIT;
 
 /** The command was called wrongly; the message names the flag. */
 export class UsageError extends Error {}

@@ -49,7 +49,7 @@ Environment:
 Exit codes:
   0 done   1 unexpected   64 wrong use   66 a model or input file is missing or malformed
   69 the addon is not built, or the port or the cache directory is taken   71 out of memory
-  74 input or output failed, or a directory cannot be used   78 wrong configuration   130 interrupted, 143 told to end twice
+  74 input or output failed, or a directory cannot be used   78 wrong configuration   130 interrupted, 143 told to end (serve: twice)
 
 Results go to standard output, progress and remarks to standard error.`,
     );

@@ -1,8 +1,8 @@
 // Flags that several commands share, and the reading of their values. A wrong value is a UsageError naming flag and
 // range.
 
-import { isUtf8 } from 'node:buffer';
-import { readFile } from 'node:fs/promises';
+import { constants, isUtf8 } from 'node:buffer';
+import { readFile, stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { NUMERICS, type Numerics } from '../addon/load.js';
 import { bytesOf } from '../base/size.js';
@@ -82,14 +82,21 @@ export function collect(value: string, previous: readonly string[]): string[] {
 }
 
 export async function readText(path: string): Promise<string> {
-  const bytes = await readFile(path).catch((error: unknown) => {
+  const refuse = (error: unknown): never => {
     throw new InputError(`${path}: ${reasonOf(error)}`);
-  });
-  return textOf(bytes, path);
+  };
+  checkLength((await stat(path).catch(refuse)).size, path); // before memory is taken for it; 0 for a pipe
+  return textOf(await readFile(path).catch(refuse), path);
+}
+
+/** Throws for more bytes than a text can have. `name`: where they came from, for messages. */
+export function checkLength(length: number, name: string): void {
+  if (length > constants.MAX_STRING_LENGTH) throw new InputError(`${name}: is larger than a text may be, 512 MiB`);
 }
 
 /** Bytes that are no text are refused: replaced, they would be another text. `name`: where they came from, for messages. */
 export function textOf(bytes: Buffer, name: string): string {
+  checkLength(bytes.length, name);
   if (!isUtf8(bytes)) throw new InputError(`${name}: is not UTF-8 text`);
   return bytes.toString('utf8');
 }

@@ -127,6 +127,9 @@ function costsOf(tokens: number, { classes }: PriceList): ClassCost[] {
   }));
 }
 
+/** Only for these is there a published figure. */
+const isPreset = ({ name }: KvGeometry): boolean => Object.hasOwn(PRESETS, name);
+
 const gigabytes = (value: number): string => `${(value / 1e9).toFixed(value < 1e10 ? 3 : 1)} GB`;
 const seconds = (value: number): string => (value < 1 ? `${figure(value * 1000)} ms` : `${figure(value)} s`);
 
@@ -156,7 +159,7 @@ function describe({ geometry, rows, context, machine, capacity, prices }: Report
     '\n1,000,000 tokens',
     rowsOf([
       ['as stored here', gigabytes(capacity.millionBytes), layout(rows)],
-      ...(geometry.name in PRESETS
+      ...(isPreset(geometry)
         ? [
             [
               'as published',
@@ -209,7 +212,7 @@ function jsonOf({ geometry, context, machine, capacity, prices }: Report): objec
     layers: { plain: geometry.plain, csa: geometry.csa, hca: geometry.hca },
     bytes_per_token: { csa: perToken.csa, hca: perToken.hca, total: perToken.total },
     bytes_per_million_tokens: capacity.millionBytes,
-    ...(geometry.name in PRESETS && { published_bytes_per_million_tokens: capacity.publishedMillionBytes }),
+    ...(isPreset(geometry) && { published_bytes_per_million_tokens: capacity.publishedMillionBytes }),
     point_bytes: capacity.pointBytes,
     disk: {
       segment_bytes: disk.segments,

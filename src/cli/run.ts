@@ -73,7 +73,10 @@ export function registerRun(program: Command): void {
     )
     .option('--ignore-eos', 'the end-of-sequence token does not end')
     .option('--context <n>', "prompt and output together (default: the model's)", integer(1, WHOLE_MAX))
-    .option('--json', 'print JSON: prompt_tokens, output_tokens, text, speeds')
+    .option(
+      '--json',
+      'print JSON: prompt_tokens, output_tokens, text, speeds; with --chat an object a line, one an answer',
+    )
     .addHelpText(
       'after',
       `
@@ -163,12 +166,24 @@ class Session {
     const messages: ChatMessage[] = [];
     if (this.flags.system !== undefined) messages.push(message('system', this.flags.system));
     const isPerson = process.stdin.isTTY === true;
+    const { signal } = this.#interrupt;
     const lines = createInterface({
       input: process.stdin,
       ...(isPerson ? { output: process.stderr, prompt: '> ' } : {}),
     });
+    let isOpen = true;
+    lines.once('close', () => {
+      isOpen = false;
+    });
+    // On a terminal Ctrl-C is a key, which without a listener closes the input and interrupts nothing.
+    lines.on('SIGINT', () => {
+      process.stderr.write('\n');
+      process.kill(process.pid, 'SIGINT');
+    });
+    signal.addEventListener('abort', () => lines.close(), { once: true });
     if (isPerson) lines.prompt();
     for await (const line of lines) {
+      signal.throwIfAborted(); // lines that came before are still given
       if (line.trim() !== '') {
         messages.push(message('user', line));
         const reasoningEffort = this.flags.reasoning;
@@ -176,8 +191,9 @@ class Session {
         const answer = await this.answer(chat.tokens, tokenizer, chat.startsInReasoning);
         messages.push({ ...message('assistant', answer.text), reasoning: answer.reasoning });
       }
-      if (isPerson) lines.prompt();
+      if (isPerson && isOpen) lines.prompt();
     }
+    signal.throwIfAborted();
   }
 
   async answer(promptTokens: Uint32Array, tokenizer: Tokenizer | null, startsInReasoning = false): Promise<Answer> {
@@ -219,7 +235,10 @@ class Session {
       generating.end();
     });
     if (isPlain) this.#printFigures(promptTokens.length, answer);
-    else console.log(toJson(this.#record(promptTokens, answer)));
+    else {
+      const record = this.#record(promptTokens, answer);
+      console.log(flags.chat === true ? JSON.stringify(record) : toJson(record));
+    }
     return answer;
   }
 

@@ -4,9 +4,10 @@
 //   listening ──▶ loading ──▶ serving ──SIGTERM, SIGINT──▶ draining ──▶ exit 0
 //                    └──▶ exit 66: the model file          └──second signal──▶ exit 130, 143
 
-import { readFileSync } from 'node:fs';
+import { lstatSync, readFileSync, statSync, unlinkSync } from 'node:fs';
+import { connect } from 'node:net';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadAddon, type ModelDescription } from '../addon/load.js';
 import type { ServerFacts } from '../api/admin.js';
@@ -15,13 +16,12 @@ import { newInstanceId } from '../base/ids.js';
 import { type Log, openLog } from '../base/log.js';
 import type { PriceList } from '../base/prices.js';
 import { within } from '../base/within.js';
-import type { Config } from '../config.js';
-import { UnavailableError } from './format.js';
+import { type Config, socketPathOf } from '../config.js';
+import { type Signal, UnavailableError } from './format.js';
 import { modelPath } from './model.js';
+import type { StopSignals } from './serve.js';
 import { modelNameOf, type OpenedModel, openServedModel } from './served-model.js';
 
-const SIGNAL_EXIT = { SIGINT: 130, SIGTERM: 143 } as const;
-type Signal = keyof typeof SIGNAL_EXIT;
 /** Above the 10 s that the store gives what is queued when it is closed. */
 const CLOSE_PATIENCE_MS = 15_000;
 /** What requests may call the embedded model. */
@@ -33,7 +33,7 @@ interface Build {
 }
 
 /** Serves until a signal has drained it, and may leave a load behind that goes on reading; rejects with why it could not start. */
-export async function serveUntilStopped(config: Config, prices: PriceList | null): Promise<void> {
+export async function serveUntilStopped(config: Config, prices: PriceList | null, signals: StopSignals): Promise<void> {
   const build = readBuild();
   const instanceId = newInstanceId();
   const { log, flush } = await openLog({
@@ -42,7 +42,7 @@ export async function serveUntilStopped(config: Config, prices: PriceList | null
     fields: { service: 'nandu', version: build.version, instance: instanceId },
   });
   try {
-    await new ServeProcess(config, prices, log, build, instanceId).run();
+    await new ServeProcess(config, prices, log, build, instanceId).run(signals);
   } finally {
     await flush();
   }
@@ -75,10 +75,10 @@ class ServeProcess {
   }
 
   /** Resolves after a drain; rejects with why the server could not start. */
-  async run(): Promise<void> {
-    const onSignal = (signal: Signal): void => this.#stop(signal);
-    process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  async run(signals: StopSignals): Promise<void> {
+    signals.onStop((signal) => this.#stop(signal));
     try {
+      if (this.#isStopping) return; // told before there was anything to drain
       await this.#listen();
       // A signal while loading does not wait for the load.
       await Promise.race([this.#load(), this.#stopped]);
@@ -89,13 +89,14 @@ class ServeProcess {
       await this.#server.close();
       // A device that hangs keeps the store's threads; nobody waits for it longer than the store itself would.
       if (this.#opened) await within(CLOSE_PATIENCE_MS, this.#opened.close(), undefined);
-      process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
     }
   }
 
   async #listen(): Promise<void> {
     const { listen } = this.config;
+    const path = socketPathOf(listen);
     try {
+      if (path !== null) await clearSocket(path);
       const port = await this.#server.listen(listen);
       this.log.info({ listen, port }, 'listening');
     } catch (error) {
@@ -130,7 +131,6 @@ class ServeProcess {
   }
 
   #stop(signal: Signal): void {
-    if (this.#isStopping) loadAddon().exitNow(SIGNAL_EXIT[signal]);
     this.#isStopping = true;
     this.log.info({ signal, drain_timeout_ms: this.config.drainTimeout }, 'draining');
     this.#onStop();
@@ -149,6 +149,34 @@ class ServeProcess {
       settings: this.config.shown,
     };
   }
+}
+
+/**
+ * Makes way for a socket: one that a killed server left behind, where nobody listens, is removed. Rejects with why there cannot
+ * be a socket, where the system itself would say something else. Before the bind: gRPC does not bind the same address twice.
+ */
+async function clearSocket(path: string): Promise<void> {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (!there) {
+    const folder = dirname(path);
+    if (!statSync(folder, { throwIfNoEntry: false })) throw new Error(`there is no folder ${folder}`);
+    return;
+  }
+  if (!there.isSocket()) throw new Error('something else than a socket is there');
+  if ((await connectionProblem(path)) !== 'ECONNREFUSED') return; // somebody listens, and the bind says so
+  // Another server may have done the same, and have its own there by now.
+  if (lstatSync(path, { throwIfNoEntry: false })?.ino === there.ino) unlinkSync(path);
+}
+
+/** Code of the error that a connection ends with; '' for none. */
+function connectionProblem(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve('');
+    });
+    socket.once('error', ({ code = '' }: NodeJS.ErrnoException) => resolve(code));
+  });
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { loadAddon } from '../addon/load.js';
 import { DEFAULT_PRICES, type PriceList } from '../base/prices.js';
 import { type Config, flagOf, readConfig, SETTINGS, type SettingName } from '../config.js';
+import { SIGNAL_EXIT, type Signal } from './format.js';
 
 type ServeFlags = Readonly<Partial<Record<SettingName, string>>>;
 
@@ -35,12 +36,42 @@ Examples:
 
 async function serve(flags: ServeFlags): Promise<void> {
   const config = readConfig(flags, process.env);
-  const prices = await pricesOf(config);
-  // It brings gRPC, most of the time that a command takes to start: only where it is meant.
-  const { serveUntilStopped } = await import('./serve-process.js');
-  await serveUntilStopped(config, prices);
+  const signals = new StopSignals();
+  try {
+    const prices = await pricesOf(config);
+    // It brings gRPC, most of the time that a command takes to start: only where it is meant.
+    const { serveUntilStopped } = await import('./serve-process.js');
+    await serveUntilStopped(config, prices, signals);
+  } finally {
+    signals.close();
+  }
   // A load that a signal overtook may still be reading, and a store still closing on a disk that hangs.
   loadAddon().exitNow(0);
+}
+
+/** SIGTERM and SIGINT from the first moment on: one that comes before anybody can drain is kept. The second one ends the process. */
+export class StopSignals {
+  #first: Signal | null = null;
+  #onStop: (signal: Signal) => void = () => {};
+  readonly #onSignal = (signal: Signal): void => {
+    if (this.#first !== null) loadAddon().exitNow(SIGNAL_EXIT[signal]);
+    this.#first = signal;
+    this.#onStop(signal);
+  };
+
+  constructor() {
+    process.on('SIGTERM', this.#onSignal).on('SIGINT', this.#onSignal);
+  }
+
+  /** Called with the first one, at once if it has come already. */
+  onStop(stop: (signal: Signal) => void): void {
+    this.#onStop = stop;
+    if (this.#first !== null) stop(this.#first);
+  }
+
+  close(): void {
+    process.off('SIGTERM', this.#onSignal).off('SIGINT', this.#onSignal);
+  }
 }
 
 async function pricesOf({ prices }: Config): Promise<PriceList | null> {

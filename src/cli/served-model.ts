@@ -58,11 +58,12 @@ export async function openServedModel(
     await disk?.close();
     await engine.close();
     await text?.close();
-    weights?.close();
+    if (weights instanceof WeightsFiles) weights.close();
   };
   let disk: OpenDisk | null = null;
   try {
-    if (weights === null) throw new InputError(`${path} was replaced while it was opened; start again`);
+    // The engine could open it and this could not.
+    if (!(weights instanceof WeightsFiles)) throw new InputError(weights.message);
     const kvBytesPerToken = description.kv[config.numerics].bytes_per_token;
     const facts = { ...factsOf(path, weights, description, buildId), kvBytesPerToken };
     disk = await openDisk({ addon, runner, description, weights, config, cache: engine.kvCache, listener });
@@ -75,7 +76,8 @@ export async function openServedModel(
 }
 
 interface OpenedFile {
-  readonly weights: WeightsFiles | null;
+  /** Or why they could not be opened. */
+  readonly weights: WeightsFiles | Error;
   readonly runner: NativeRunner;
   readonly description: ModelDescription;
   readonly vocabulary: Vocabulary | null;
@@ -95,7 +97,7 @@ async function openFile(
   const opening = NativeRunner.open(addon, options, onProgress);
   const [opened, read] = await Promise.allSettled([opening, Promise.resolve().then(() => readText(addon, path))]);
   if (opened.status === 'fulfilled' && read.status === 'fulfilled') return { weights, ...opened.value, ...read.value };
-  weights?.close();
+  if (weights instanceof WeightsFiles) weights.close();
   if (opened.status === 'rejected') throw opened.reason;
   await opened.value.runner.close();
   throw (read as PromiseRejectedResult).reason;
@@ -118,12 +120,12 @@ function factsOf(path: string, weights: WeightsFiles, description: ModelDescript
   };
 }
 
-/** null: they are not there, and the engine says so better. */
-function weightsOf(path: string): WeightsFiles | null {
+/** Or why not: mostly the engine says it better. */
+function weightsOf(path: string): WeightsFiles | Error {
   try {
     return WeightsFiles.open(path);
-  } catch {
-    return null;
+  } catch (error) {
+    return error as Error;
   }
 }
 
@@ -133,10 +135,9 @@ function readText(addon: NativeAddon, path: string) {
 }
 
 /** Whether the very file was opened before, its scales checked then, so that a start need not read all of it. */
-async function isKnown(weights: WeightsFiles | null, directory: string): Promise<boolean> {
-  return (
-    weights !== null && directory !== '' && (await within(MEMO_PATIENCE_MS, weights.isRemembered(directory), false))
-  );
+async function isKnown(weights: WeightsFiles | Error, directory: string): Promise<boolean> {
+  if (!(weights instanceof WeightsFiles) || directory === '') return false;
+  return await within(MEMO_PATIENCE_MS, weights.isRemembered(directory), false);
 }
 
 function openOptions(model: string, config: Config, isChecked: boolean): OpenOptions {

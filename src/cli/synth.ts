@@ -1,10 +1,12 @@
 // nandu synth: writes a model file with random weights, for tests and benchmarks. The work is native/synth; flags carry
 // the names of SynthOptions and SynthTypes in native/synth/synth.h.
 
+import { readdirSync, readlinkSync, realpathSync, unlinkSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { loadAddon } from '../addon/load.js';
-import { bytes, figure, Progress, UsageError } from './format.js';
+import { bytes, figure, Progress, SIGNAL_EXIT, type Signal, UsageError } from './format.js';
 import { nativeVocabulary } from './model.js';
 import { collect, integer, real } from './options.js';
 
@@ -126,10 +128,52 @@ async function synth(out: string, flags: SynthFlags): Promise<void> {
   const addon = loadAddon();
   const progress = new Progress(`writing ${out}`);
   const begin = performance.now();
-  await addon
-    .synth(out, options, carries ? vocabularyOf(flags.vocab ?? own) : null, progress.update)
-    .finally(() => progress.end());
+  const vocabulary = carries ? vocabularyOf(flags.vocab ?? own) : null;
+  const onSignal = (signal: Signal): void => {
+    progress.end();
+    removeTemporary(out);
+    console.error(`nandu: ${signal === 'SIGINT' ? 'interrupted' : 'told to end'}`);
+    addon.exitNow(SIGNAL_EXIT[signal]); // process.exit would wait for the writer
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  await addon.synth(out, options, vocabulary, progress.update).finally(() => {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    progress.end();
+  });
   console.log(`${out}: ${bytes((await stat(out)).size)} in ${figure((performance.now() - begin) / 1000)} s`);
+}
+
+/**
+ * Removes what native has begun to write for `out`. Its name is known to native alone, and a file of such a name may be another
+ * process's: it is the one that this process has open. Where there is no /proc, it stays.
+ */
+function removeTemporary(out: string): void {
+  for (const fd of namesIn('/proc/self/fd')) {
+    try {
+      const begun = `${realPathOf(out)}.`;
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      if (path.startsWith(begun) && /^\w{6}\.tmp$/.test(path.slice(begun.length))) unlinkSync(path);
+    } catch {
+      // no name, or none any more: closed, or complete and renamed, meanwhile
+    }
+  }
+}
+
+/** Of a file that need not be there. */
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return join(realpathSync(dirname(path)), basename(path));
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 function vocabularyOf(size: number): object {
@@ -146,7 +190,8 @@ function typesOf(given: readonly string[]): Record<string, string> {
   const types: Record<string, string> = {};
   for (const text of given) {
     const [role = '', type = ''] = text.split('=');
-    const roles = ROLE_GROUPS[role] ?? TYPE_ROLES.filter((name) => name === role);
+    const group = Object.hasOwn(ROLE_GROUPS, role) ? ROLE_GROUPS[role] : undefined;
+    const roles = group ?? TYPE_ROLES.filter((name) => name === role);
     if (roles.length === 0 || type === '') throw new UsageError(`--type ${text}: write role=TYPE; see --help for both`);
     for (const name of roles) types[name] = type;
   }

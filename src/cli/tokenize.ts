@@ -5,7 +5,7 @@ import { loadAddon } from '../addon/load.js';
 import { Tokenizer } from '../text/tokenizer.js';
 import { InputError, table, toJson, UsageError } from './format.js';
 import { modelPath } from './model.js';
-import { modelOption, parseIds, readText, textOf } from './options.js';
+import { checkLength, modelOption, parseIds, readText, textOf } from './options.js';
 import { readVocabulary } from './vocabulary.js';
 
 interface TokenizeFlags {
@@ -29,7 +29,7 @@ export function registerTokenize(program: Command): void {
     .option('--file <file>', 'read it from a file (default: from standard input)')
     .option('--decode', 'the other way: ids in, text out')
     .option('--ids', 'print ids only, on one line: what score and run read by --tokens')
-    .option('--json', 'print JSON')
+    .option('--json', 'print JSON; with --ids the list of them')
     .option('--parse-special', 'read the texts of special tokens as those tokens; with --decode, show them')
     .option('--add-bos', 'put the token for the beginning in front')
     .addHelpText(
@@ -59,7 +59,7 @@ function encode(tokenizer: Tokenizer, text: string, flags: TokenizeFlags): void 
   const parseSpecial = flags.parseSpecial === true;
   const ids = [...tokenizer.encode(text, { parseSpecial, addBos: flags.addBos === true })];
   if (flags.ids) {
-    console.log(ids.join(' '));
+    console.log(flags.json ? JSON.stringify(ids) : ids.join(' '));
     return;
   }
   const pieces = ids.map((id) => tokenizer.decode([id], { showSpecial: true }).text);
@@ -78,7 +78,13 @@ function decode(tokenizer: Tokenizer, ids: Uint32Array, flags: TokenizeFlags): v
 }
 
 async function readStandardInput(): Promise<string> {
+  const name = 'standard input';
   const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return textOf(Buffer.concat(chunks), 'standard input');
+  let length = 0;
+  for await (const chunk of process.stdin) {
+    chunks.push(chunk as Buffer);
+    length += (chunk as Buffer).length;
+    checkLength(length, name); // now: it may have no end
+  }
+  return textOf(Buffer.concat(chunks), name);
 }

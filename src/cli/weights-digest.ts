@@ -3,7 +3,7 @@
 // The files are held open meanwhile: their names may come to mean others, and the engine would still compute with these.
 
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { within } from '../base/within.js';
@@ -15,12 +15,13 @@ const MEMO_ENTRIES = 64;
 const READ_BYTES = 4 * 2 ** 20;
 const WRITE_PATIENCE_MS = 2000;
 
-/** All parts of a model file, by the first one's path. */
-export function partsOf(path: string): string[] {
-  const match = /^(.*-)(\d{5})(-of-(\d{5})\.gguf)$/i.exec(path);
-  if (!match) return [path];
-  const [, before, , after, count] = match;
-  return Array.from({ length: Number(count) }, (_, index) => `${before}${String(index + 1).padStart(5, '0')}${after}`);
+/** The parts behind the first one, as its name has them. Whether there are any, the file itself says to the engine only. */
+function partsBehind(path: string): string[] {
+  const match = /^(.*-)00001(-of-(\d{5})\.gguf)$/.exec(path);
+  if (!match) return [];
+  const [, before, after, count] = match;
+  const numBehind = Math.max(0, Number(count) - 1);
+  return Array.from({ length: numBehind }, (_, index) => `${before}${String(index + 2).padStart(5, '0')}${after}`);
 }
 
 interface Part {
@@ -48,15 +49,21 @@ export class WeightsFiles {
   #isClosed = false;
   #memo: Promise<Record<string, string>> | null = null;
 
-  private constructor(parts: readonly Part[]) {
+  private constructor(
+    parts: readonly Part[],
+    private readonly missing: string | null,
+  ) {
     this.#parts = parts;
   }
 
   /** To be called before the engine opens the model, so that no change between the two is missed. Throws what opening throws. */
   static open(path: string): WeightsFiles {
+    const behind = partsBehind(path);
+    // The engine opens a split file with all its parts, or not at all: where one is missing, this is a whole file.
+    const missing = behind.find((part) => !existsSync(part)) ?? null;
     const parts: Part[] = [];
     try {
-      for (const part of partsOf(path)) {
+      for (const part of [path, ...(missing === null ? behind : [])]) {
         const fd = openSync(part, 'r');
         parts.push({ path: part, fd, before: fstatSync(fd, { bigint: true }) });
       }
@@ -64,12 +71,12 @@ export class WeightsFiles {
       for (const { fd } of parts) closeSync(fd);
       throw error;
     }
-    return new WeightsFiles(parts);
+    return new WeightsFiles(parts, missing);
   }
 
   /** Whether the names mean these files still; called when the engine has opened it, that it has these very files. */
   isWhereItWas(): boolean {
-    return this.#parts.every(isAtItsPath);
+    return this.#parts.every(isAtItsPath) && (this.missing === null || !existsSync(this.missing));
   }
 
   /** Whether nobody has written into them since they were opened. Takes microseconds. */

@@ -6,6 +6,7 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -52,7 +53,8 @@ function refusal(args: readonly string[], environment: NodeJS.ProcessEnv = {}): 
 
 beforeAll(() => {
   writeFileSync(ids, Array.from({ length: 150 }, (_, index) => (index * 7) % 512).join('\n'));
-  expect(nandu(['synth', golden, '--preset', 'golden']).status).toBe(0);
+  // A name that every object knows means no preset.
+  expect(nandu(['synth', golden, '--preset', 'golden', '--name', 'constructor']).status).toBe(0);
   const flags = ['--vocab', '600', '--ratios', '0,4,128', '--context', '1024', '--experts', '4', '--name', 'small'];
   expect(nandu(['synth', small, ...flags]).status).toBe(0);
 });
@@ -113,6 +115,7 @@ test('wrong use exits 64 with one line that names the flag', () => {
   ]);
   expect(refusal(['run', '--model', golden, '--prompt', 'a'])[0]).toBe(64);
   expect(refusal(['synth', at('x'), '--type', 'frob=Q8_0'])[1]).toContain('--type frob=Q8_0');
+  expect(refusal(['synth', at('x'), '--type', 'constructor=F32'])[0]).toBe(64);
   expect(refusal(['synth', at('x'), '--type', 'experts=Q9'])).toEqual([64, expect.stringContaining("'Q9'")]);
   expect(refusal(['synth', at('x'), '--vocab', '5'])[1]).toContain('--vocab');
   for (const ratios of ['0,5', '', '0,,4']) {
@@ -201,7 +204,8 @@ test('plan: a model file, this machine measured, and prices from a file', () => 
   expect(planned.disk_bytes_per_second).toBeGreaterThan(1e6);
   expect(planned.memory_bytes_per_second).toBeGreaterThan(1e8);
   expect(planned.ram_bytes).toBeGreaterThan(2 ** 28);
-  expect(planned).toMatchObject({ price_list: 'mine', currency: 'USD' });
+  expect(planned).toMatchObject({ model: 'constructor', price_list: 'mine', currency: 'USD' });
+  expect(planned).not.toHaveProperty('published_bytes_per_million_tokens');
   expect(planned.costs).toEqual([{ class: 'x', hit_picos: '1000000000', miss_picos: '2000000000' }]);
 });
 
@@ -349,6 +353,61 @@ test('run --chat answers line by line', () => {
   expect(stdout.length).toBeGreaterThan(2);
 });
 
+test('run --chat --json prints an object a line', () => {
+  const { stdout } = nandu(['run', '--model', small, '--chat', '--max-tokens', '3', '--json'], 'Hello\nAnd now?\n');
+  const answers = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(answers.map(({ output_tokens }) => output_tokens.length)).toEqual([3, 3]);
+});
+
+/** Started with an input that stays open; exit code, or the signal's name, and what it said. */
+function started(args: readonly string[], environment: NodeJS.ProcessEnv = {}) {
+  const child = spawn(process.execPath, [bin, ...args], { env: { ...process.env, ...environment } });
+  const said = { stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk: Buffer) => {
+    said.stdout += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    said.stderr += chunk.toString();
+  });
+  const ended = new Promise<number | string | null>((resolve) =>
+    child.on('close', (code, signal) => resolve(code ?? signal)),
+  );
+  return { child, said, ended };
+}
+
+test('an interrupt ends a conversation that waits for its next line', async () => {
+  const { child, said, ended } = started(['run', '--model', small, '--chat', '--max-tokens', '3']);
+  child.stdin.write('Hello\n');
+  await vi.waitFor(() => expect(said.stderr).toContain('output tokens'), 30_000);
+  child.kill('SIGINT');
+  expect(await ended).toBe(130);
+  expect(said.stderr).toMatch(/\nnandu: interrupted\n$/);
+});
+
+// script(1) of util-linux is the terminal.
+test.skipIf(spawnSync('script', ['--version']).status !== 0)(
+  'Ctrl-C on a terminal ends a conversation in the middle of an answer',
+  async () => {
+    const words = ['run', '--model', small, '--chat', '--ignore-eos', '--max-tokens', '100000'];
+    const line = [process.execPath, bin, ...words].map((word) => `'${word}'`).join(' ');
+    const child = spawn('script', ['-qefc', line, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    let shown = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      shown += chunk.toString();
+    });
+    const ended = new Promise((resolve) => child.on('close', resolve));
+    await vi.waitFor(() => expect(shown).toContain('> '), 30_000);
+    child.stdin.write('Hello\r');
+    await vi.waitFor(() => expect(shown.split('Hello')[1]?.trim()).toMatch(/./), 30_000);
+    child.stdin.write('\x03');
+    expect(await ended).toBe(130);
+    expect(shown).toMatch(/nandu: interrupted\r\n$/);
+  },
+);
+
 test('an interrupt ends run with 130', async () => {
   const args = ['run', '--model', small, '--prompt', 'Hello', '--max-tokens', '100000', '--ignore-eos'];
   const child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -361,6 +420,43 @@ test('an interrupt ends run with 130', async () => {
   const status = await new Promise((resolve) => child.on('close', resolve));
   expect(status).toBe(130);
   expect(stderr).toBe('nandu: interrupted\n');
+});
+
+test('an interrupt ends synth with 130, and nothing is left of the file', async () => {
+  mkdirSync(at('begun'));
+  const { child, ended } = started(['synth', at('begun/medium.gguf'), '--preset', 'medium', '--no-vocab']);
+  await vi.waitFor(() => expect(readdirSync(at('begun')).length).toBe(1), { timeout: 30_000, interval: 10 });
+  child.kill('SIGINT');
+  expect(await ended).toBe(130);
+  expect(readdirSync(at('begun'))).toEqual([]);
+});
+
+test('a signal before serve listens ends it with 0, and it does not listen', async () => {
+  // As soon as somebody handles the signal, it comes.
+  const early =
+    "process.on('newListener', (name) => name === 'SIGTERM' && setImmediate(() => process.kill(process.pid, name)))";
+  const { said, ended } = started(['serve', '--listen', '127.0.0.1:0'], {
+    ...{ NANDU_KV_DIR: 'none', NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(early)}` },
+  });
+  expect([await ended, said.stderr]).toEqual([0, '']);
+  expect(said.stdout).not.toContain('listening');
+});
+
+test('serve on the socket that a killed server left behind, and on nothing else that is there', async () => {
+  const path = at('socket');
+  const listen = ['--listen', `unix:${path}`];
+  // A socket whose owner is killed before it can clean up.
+  const owner =
+    "require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))";
+  expect(spawnSync(process.execPath, ['-e', owner, path]).signal).toBe('SIGKILL');
+  expect(statSync(path).isSocket()).toBe(true);
+  const { child, said, ended } = started(['serve', '--model', golden, '--kv-dir', 'none', ...listen]);
+  await vi.waitFor(() => expect(said.stdout).toContain('"listening"'), 30_000);
+  expect(refusal(['serve', ...listen])).toEqual([69, expect.stringContaining('is in use by another process')]);
+  child.kill('SIGTERM');
+  expect(await ended).toBe(0);
+  writeFileSync(path, '');
+  expect(refusal(['serve', ...listen])).toEqual([69, expect.stringContaining('something else than a socket is there')]);
 });
 
 test('inspect: geometry, types and bytes, verified when asked for', () => {
@@ -405,6 +501,7 @@ test('tokenize: any text comes back byte for byte, specials only when asked for'
   const args = ['tokenize', '--model', small];
   const encoded = json(args, text);
   expect(encoded.ids.length).toBe(encoded.num_tokens);
+  expect(JSON.parse(nandu([...args, '--ids', '--json'], text).stdout)).toEqual(encoded.ids);
   const back = nandu([...args, '--decode'], nandu([...args, '--ids'], text).stdout);
   expect(back.stdout).toBe(text);
   const special = json([...args, '--parse-special', '--add-bos'], '<think>a');

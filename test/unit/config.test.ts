@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { ConfigurationError } from '../../src/base/configuration-error.js';
-import { flagOf, readConfig, SETTINGS, type SettingName, variableOf } from '../../src/config.js';
+import { flagOf, readConfig, SETTINGS, type SettingName, socketPathOf, variableOf } from '../../src/config.js';
 
 function problem(
   flags: Parameters<typeof readConfig>[0],
@@ -57,7 +57,6 @@ test("the cache lives in a folder of its own in the user's cache, unless it is t
   expect(readConfig({}, {}).kvDir).toMatch(/^\/.+\/\.cache\/nandu\/kv$/);
   expect(readConfig({}, { XDG_CACHE_HOME: 'relative' }).kvDir).toBe(readConfig({}, {}).kvDir);
   expect(readConfig({ kvDir: 'here' }, home).kvDir).toBe('here');
-  expect(readConfig({ kvDir: '' }, home).kvDir).toBe('');
   expect(readConfig({ kvDir: 'none' }, home).kvDir).toBe('');
   expect(readConfig({}, { ...home, NANDU_KV_DIR: 'none' }).kvDir).toBe('');
 });
@@ -125,12 +124,31 @@ test.each([
   expect(readConfig({ drainTimeout: written }, {}).drainTimeout).toBe(ms);
 });
 
-test.each(['127.0.0.1:0', '[::1]:50051', 'localhost:65535', 'unix:/run/nandu.sock'])(
-  '%s can be listened on',
-  (listen) => {
-    expect(readConfig({ listen }, {}).listen).toBe(listen);
-  },
-);
+const longest = `/run/${'n'.repeat(102)}`;
+
+test.each([
+  '127.0.0.1:0',
+  '[::1]:50051',
+  'localhost:65535',
+  'unix:/run/nandu.sock',
+  'unix:nandu.sock',
+  `unix:${longest}`,
+  `unix://${longest}`,
+])('%s can be listened on', (listen) => {
+  expect(readConfig({ listen }, {}).listen).toBe(listen);
+});
+
+test('a path that the system would cut is no address', () => {
+  for (const listen of [`unix:${longest}n`, `unix://${longest}n`, `unix:${'ü'.repeat(54)}`]) {
+    expect(problem({ listen }).message).toContain('at most 107 bytes');
+  }
+});
+
+test('the path of a socket is what gRPC takes it for', () => {
+  expect(
+    ['unix:/run/x', 'unix:///run/x', 'unix:run/x', 'localhost:1', 'unix:'].map((listen) => socketPathOf(listen)),
+  ).toEqual(['/run/x', '/run/x', 'run/x', null, null]);
+});
 
 describe('a wrong value names its flag, or its variable', () => {
   const cases: readonly (readonly [SettingName, string])[] = [
@@ -145,6 +163,7 @@ describe('a wrong value names its flag, or its variable', () => {
       ['logFormat', 'xml'],
       ['reflection', 'yes'],
       ['model', ''],
+      ['kvDir', ''],
     ].map((pair) => pair as unknown as [SettingName, string]),
   ];
   test.each(cases)('%s = "%s"', (name, value) => {

@@ -189,6 +189,29 @@ describe('purge', () => {
   });
 });
 
+describe('a directory that is none', () => {
+  afterEach(() => void vi.unstubAllEnvs());
+
+  test('is wrong use, and who said so is named', async () => {
+    const store = new RecordedStore([]);
+    expect(await run(store, 'stats', '--kv-dir', 'none')).toMatchObject({
+      ...{ code: 64, opened: [], message: expect.stringMatching(/^--kv-dir is none/) },
+    });
+    expect(await run(store, 'stats', '--kv-dir', '')).toMatchObject({
+      ...{ code: 64, opened: [], message: '--kv-dir: "" must not be empty' },
+    });
+    vi.stubEnv('NANDU_KV_DIR', 'none');
+    expect(await run(store, 'stats')).toMatchObject({
+      ...{ code: 64, opened: [], message: expect.stringMatching(/^NANDU_KV_DIR is none/) },
+    });
+  });
+
+  test('by name can be looked at by its path, whatever other variables say', async () => {
+    vi.stubEnv('NANDU_IO', 'aio');
+    expect((await run(new RecordedStore([]), 'stats', '--kv-dir', './none')).opened).toEqual([['./none', true]]);
+  });
+});
+
 test('a directory that a server owns is refused with its pid', async () => {
   const program = new Command('nandu').exitOverride();
   registerCache(program, async (directory) => {
