@@ -45,7 +45,7 @@ fi
 for source in $(find native -maxdepth 2 -name '*.cc' ! -path 'native/binding/*') native/kernels/targets/scalar/scalar.cc; do
   begin "$source" "${checked[@]}"
 done
-# A test may run over its own buffers; what else is undefined is asked of the code it tests. A third of the time to compile.
+# A test may run over its own buffers; what else is undefined is asked of the code it tests. Saves a third of their compilation.
 for source in test/native/*.cc; do begin "$source" -fsanitize=address -fno-omit-frame-pointer; done
 finish
 g++ -fsanitize=address,undefined "$out"/*.o -o "$out/nandu_native_test" -pthread

@@ -250,8 +250,8 @@ Compressor read_compressor(Loader& in, const std::string& prefix, const Geometry
 // Every row must name distinct experts that exist, or routing would read outside the model.
 std::vector<uint16_t> read_expert_table(Loader& in, const TensorView& t, const std::string& name, const Geometry& g) {
   std::vector<uint16_t> table(uint64_t{g.vocab} * g.experts_used);
-  std::vector<uint64_t> last_row(g.experts,
-                                 ~uint64_t{0});  // that names the expert: a file may say that a row has 65,535
+  // The last row that names each expert: a file may say that a row has 65,535, too many to compare with one another.
+  std::vector<uint64_t> last_row(g.experts, ~uint64_t{0});
   for (uint64_t at = 0; at < table.size(); at++) {
     int32_t expert;
     memcpy(&expert, t.data + at * sizeof expert, sizeof expert);

@@ -125,9 +125,9 @@ class Store {
  public:
   // Locks the directory (flock on itself, and on a file inside, which holds the owner's pid; shared among those that
   // only read), checks or writes the superblock, and starts recovery; answers commands meanwhile. Errors: kBusy naming
-  // path and pid, or saying that it is being read; kInvalidArgument
-  // for a quota of fewer than 8 regions, naming the minimum; kIo for a directory that cannot be used or is somebody
-  // else's (foreign files are untouched). Damaged content of our own is no error: it is quarantined and counted.
+  // path and pid, or saying that it is being read; kInvalidArgument for a quota of fewer than 8 regions, naming the
+  // minimum; kIo for a directory that cannot be used or is somebody else's (foreign files are untouched). Damaged
+  // content of our own is no error: it is quarantined and counted.
   static Result<std::unique_ptr<Store>> open(const StoreOptions& options, std::unique_ptr<IoEngine> io,
                                              std::function<void(StoreEvent&&)> on_event);
   virtual ~Store() =

@@ -182,9 +182,14 @@ def define(rng: random.Random, entry: Word, is_follow_up: bool = False) -> str:
     return skills.turn(ask(rng, template, entry.word), entry.definition, thought_of(rng, entry.word))
 
 
-def unknown(rng: random.Random, word: str, is_follow_up: bool = False) -> str:
+def _asked_by_chance(rng: random.Random, word: str, is_follow_up: bool) -> str:
+    """A question for a word that has no definition, and so no part of speech."""
     templates = rng.choice((ANY, ANY, NOUN, FOLLOW_UP if is_follow_up else VERB))
-    return skills.turn(ask(rng, rng.choice(templates), word, 0.88), unknown_answer(word), thought_of(rng, word))
+    return ask(rng, rng.choice(templates), word, 0.88)
+
+
+def unknown(rng: random.Random, word: str, is_follow_up: bool = False) -> str:
+    return skills.turn(_asked_by_chance(rng, word, is_follow_up), unknown_answer(word), thought_of(rng, word))
 
 
 def unknown_answer(word: str) -> str:
@@ -196,8 +201,8 @@ UNEXPLAINED = "I do not explain that word."
 
 
 def unexplained(rng: random.Random, word: str, is_follow_up: bool = False) -> str:
-    templates = rng.choice((ANY, ANY, NOUN, FOLLOW_UP if is_follow_up else VERB))
-    return skills.turn(ask(rng, rng.choice(templates), word, 0.88), UNEXPLAINED, "No." if rng.random() < 0.05 else None)
+    question = _asked_by_chance(rng, word, is_follow_up)
+    return skills.turn(question, UNEXPLAINED, "No." if rng.random() < 0.05 else None)
 
 
 def opposite_answer(entry: Word) -> str:
