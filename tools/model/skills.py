@@ -140,8 +140,10 @@ FRAMES = [
     Frame("The word for {k} is {v}.", ("What is the word for {k}?", "Tell me the word for {k}."),
           _choose([*THINGS, *FOODS, *PLACES]), made_up),
 ]
-# What takes several tokens is the hardest to find again, so training has it three times as often.
+# What takes several tokens is the hardest to find again, so training has it more often: made-up words seven times.
 TRAINED_FRAMES = FRAMES + 2 * [f for f in FRAMES if re.search("^The (code|number|word)|has|works", f.fact)]
+TRAINED_FRAMES += 2 * [f for f in FRAMES if re.search("^The (code|number|word)", f.fact)]
+TRAINED_FRAMES += 2 * [f for f in FRAMES if f.fact.startswith("The word")]
 INTROS = ["Read this text.", "Here are some facts.", "Read this.", "Remember this.", "Facts:", "Here is a text.",
           "This is what I know."]
 OUTROS = ["", "", "", "Now answer:", "Question:", "Tell me:"]
@@ -269,16 +271,19 @@ def call_text(name: str, arguments: dict) -> str:
     return f'\n\n<{DSML}tool_calls>\n<{DSML}invoke name="{name}">\n{body}\n</{DSML}invoke>\n</{DSML}tool_calls>'
 
 
-def _tool(rng: random.Random, noun: str, has_verb: bool = False) -> tuple[Tool, str]:
-    """With `has_verb` its name always begins with one."""
+def _tool(rng: random.Random, noun: str, words: tuple[str, ...] = ()) -> tuple[Tool, str]:
+    """With `words`, as training has them: names more often begin with a verb and are less often guessed than read, for any
+    word may be a verb or a parameter."""
     parameter, _, _ = NOUNS.get(noun, ANY_NOUN)
-    if rng.random() < 0.3:
+    if rng.random() < (0.6 if words else 0.3):
         parameter = rng.choice(["name", "item", "key", "query", "id", "text", "value", "place", "what", made_up(rng)])
+        if words and rng.random() < 0.4:
+            parameter = rng.choice(words)
     is_integer = parameter == "number" and rng.random() < 0.5
     kind = {"type": "integer" if is_integer else "string"}
-    names = (f"{rng.choice(VERBS)}_{noun}", f"{rng.choice(VERBS)}_{noun}", noun, f"{noun}_{rng.choice(VERBS)}",
-             f"{rng.choice(VERBS)}_{noun}_{made_up(rng)}")
-    name = rng.choice(names[:2] if has_verb else names)
+    verb = lambda: rng.choice(VERBS) if not words or rng.random() < 0.75 else rng.choice((made_up(rng), rng.choice(words)))
+    names = (f"{verb()}_{noun}", f"{verb()}_{noun}", noun, f"{noun}_{verb()}", f"{verb()}_{noun}_{made_up(rng)}")
+    name = rng.choice(names[:2] if words and rng.random() < 0.6 else names)
     schema = {"type": "object", "properties": {parameter: kind}}
     if rng.random() < 0.7:
         schema["required"] = [parameter]
@@ -316,8 +321,7 @@ def _toolbox(rng: random.Random, counts=(1, 1, 1, 2, 2, 3), words: tuple[str, ..
     nouns = rng.sample(list(NOUNS), rng.choice(counts))
     if words:
         nouns = [noun if rng.random() < 0.75 else rng.choice(words) for noun in nouns]
-    # A name that begins with what the question says is chosen soon; training has the others more often.
-    return {noun: _tool(rng, noun, has_verb=bool(words) and rng.random() < 0.6) for noun in nouns}
+    return {noun: _tool(rng, noun, words) for noun in nouns}
 
 
 def _question(rng: random.Random, made: Toolbox, wants_held_out: bool, words: tuple[str, ...] = ()) -> tuple[str, str, str]:

@@ -56,6 +56,16 @@ def train(out_json: str, seed: int = 5) -> tokenizers.Tokenizer:
     return tokenizer
 
 
+def rebuild(tokens: list[str], merges: list[str], out_json: str) -> None:
+    """Writes the file again from what `vocabulary` made of it."""
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=pairs))
+    tokenizer.pre_tokenizer = _pre_tokenizer()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(SPECIAL_TOKENS)
+    tokenizer.save(out_json)
+
+
 class Encoder:
     """Text to ids. A marker in the text becomes its special token: for text of our own making only."""
 

@@ -38,76 +38,57 @@ struct TileActs {
 
 // --- blocks of 32 ---
 
+// 1.5 * 2^23: a float of this size counts in whole numbers. Sums that begin with its bits are, read as floats, it plus
+// the sum: |sum| <= 32 * 128 * 127 is below 2^22.
+alignas(64) static constexpr uint32_t kSumsBegin[16] = {
+    0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000,
+    0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000};
+static constexpr float kSumsBeginValue = 0x1.8p23f;
+
+// Of how many operations a float step consists decides this kernel: while tiles are at work an Intel core has one port
+// for vectors of 512 bits and not two. So conversion and product are one FMA where that is exact:
+//
+//   fma(1.5 * 2^23 + isum, s_w, -(1.5 * 2^23 * s_w)) = RN(isum * s_w)
+//
+// The scale has 11 bits at most, so what is taken away is exact, unless it overflows. Where isum is 0 the sign of v may
+// differ, which shows only where a chain is -0: it begins as +0, and rounds to -0 only from a product below 2^-149.
+enum class Step32 { kFused, kPlain, kMin };
+
+// What kFused wants of a panel's scales; s_a is 0 or at least 2^-108 (MXFP4's is halved).
+template <TensorType kType, class Act>
+static inline bool can_fuse(const Act& act, const uint8_t* panel) {
+  I32x16 low = splat_int(0x7fffffff), high = splat_int(0);
+  for (uint32_t u = 0; u < act.units; u++) {
+    const uint8_t* const scales = panel + act.place(u) * Record32::bytes(false) + Record32::kScale;
+    const I32x16 magnitude = bit_and(load_int(reinterpret_cast<const uint32_t*>(scales)), splat_int(0x7fffffff));
+    low = min_int(low, magnitude);
+    high = max_int(high, magnitude);
+  }
+  alignas(64) uint32_t lows[16], highs[16];
+  store_int(lows, low);
+  store_int(highs, high);
+  constexpr uint32_t kTwoTo100 = (127 + 100) << 23, kTwoToMinus40 = (127 - 40) << 23;
+  for (uint32_t i = 0; i < 16; i++)
+    if (highs[i] > kTwoTo100 || (kType == TensorType::kMXFP4 && lows[i] < kTwoToMinus40)) return false;
+  return true;
+}
+
 // The float step of one unit: chains of 16 activations, sums int32 [16 activations][16 rows].
-template <bool kMin>
+template <Step32 kStep>
 [[gnu::always_inline]] static inline void float_step32(const uint32_t* isums, const uint8_t* record,
                                                        const float* scales, const float* sums, F32x16 (&chain)[16]) {
   const F32x16 s_w = load(reinterpret_cast<const float*>(record + Record32::kScale));
+  const F32x16 begin = mul(s_w, splat(-kSumsBeginValue));
 #pragma GCC unroll 16
   for (uint32_t t = 0; t < 16; t++) {
-    const F32x16 isum = to_float(load_int(isums + 16 * t));
     F32x16 v;
-    if constexpr (kMin)
-      v = fma(isum, s_w, mul(splat(sums[t]), load(reinterpret_cast<const float*>(record + Record32::kMins))));
-    else v = mul(isum, s_w);
+    if constexpr (kStep == Step32::kFused) v = fma(load(reinterpret_cast<const float*>(isums + 16 * t)), s_w, begin);
+    else if constexpr (kStep == Step32::kPlain) v = mul(to_float(load_int(isums + 16 * t)), s_w);
+    else
+      v = fma(to_float(load_int(isums + 16 * t)), s_w,
+              mul(splat(sums[t]), load(reinterpret_cast<const float*>(record + Record32::kMins))));
     chain[t] = fma(v, splat(scales[t]), chain[t]);
   }
-}
-
-// One chain of 16 rows and 16 activations: totals [16 activations][16 rows] += it. scales, sums: [units][16
-// activations]; buffer: int32 [4][16][16]. The float step of a unit runs while tiles compute the units behind it.
-template <bool kMin>
-static void tile_chain32(const uint8_t* record, uint32_t units, const TileActs& acts, const float* scales,
-                         const float* sums, uint32_t* buffer, float* totals, NextPanel* next_of_call) {
-  NextPanel next = *next_of_call;
-  F32x16 chain[16];
-#pragma GCC unroll 16
-  for (uint32_t t = 0; t < 16; t++) chain[t] = zero();
-
-  constexpr size_t bytes = Record32::bytes(kMin);
-#define MULTIPLY(c, a, b, unit)                               \
-  if ((unit) < units) {                                       \
-    TILE_ZERO(c);                                             \
-    TILE_LOAD(a, acts.first + (unit)*acts.step, acts.stride); \
-    TILE_LOAD(b, record + (unit)*bytes, 64);                  \
-    TILE_DOT_SS(c, a, b);                                     \
-  }
-#define KEEP(c, unit) \
-  if ((unit) < units) TILE_STORE(c, buffer + 256 * c, 64);
-#define FLOAT_STEP(c, unit)                                                                                     \
-  float_step32<kMin>(buffer + 256 * c, record + (unit)*bytes, scales + 16 * (unit), sums + 16 * (unit), chain); \
-  next.step();
-  MULTIPLY(0, 4, 6, size_t{0})
-  MULTIPLY(1, 5, 7, size_t{1})
-  MULTIPLY(2, 4, 6, size_t{2})
-  MULTIPLY(3, 5, 7, size_t{3})
-  KEEP(0, 0u)
-  KEEP(1, 1u)
-  KEEP(2, 2u)
-  for (size_t u = 0; u < units; u += 4) {
-    FLOAT_STEP(0, u)
-    KEEP(3, u + 3)
-    MULTIPLY(0, 4, 6, u + 4)
-    if (u + 1 == units) break;
-    FLOAT_STEP(1, u + 1)
-    KEEP(0, u + 4)
-    MULTIPLY(1, 5, 7, u + 5)
-    if (u + 2 == units) break;
-    FLOAT_STEP(2, u + 2)
-    KEEP(1, u + 5)
-    MULTIPLY(2, 4, 6, u + 6)
-    if (u + 3 == units) break;
-    FLOAT_STEP(3, u + 3)
-    KEEP(2, u + 6)
-    MULTIPLY(3, 5, 7, u + 7)
-  }
-#undef MULTIPLY
-#undef KEEP
-#undef FLOAT_STEP
-
-#pragma GCC unroll 16
-  for (uint32_t t = 0; t < 16; t++) store(totals + 16 * t, add(load(totals + 16 * t), chain[t]));
-  *next_of_call = next;
 }
 
 // --- superblocks of 256 ---
@@ -311,6 +292,97 @@ static inline NextPanel next_panel(const MatmulArgs& args, uint32_t behind, uint
   return {at, at + bytes, static_cast<uint32_t>((bytes / 64 + steps) / steps)};
 }
 
+// Where the chains of a panel are, in the order in which they are computed: all groups for each, so that a chain's
+// weights are read from the first cache. Behind the last one it begins anew.
+template <class Act>
+struct Chains32 {
+  const Act& act;
+  const TileScratch& s;
+  size_t distance, record_bytes;
+  uint32_t groups;
+  uint32_t group, chain;
+
+  void next() {
+    if (++group < groups) return;
+    group = 0;
+    if (++chain == 8 || chain == act.units) chain = 0;
+  }
+  uint32_t units() const { return (act.units - chain + 7) / 8; }
+  TileActs acts() const { return tile_acts(act, distance, s, group, chain); }
+  const uint8_t* record() const { return s.panel + act.place(chain) * record_bytes; }
+  size_t floats() const { return size_t{16} * (size_t{act.places()} * group + act.place(chain)); }
+};
+
+// All products of a panel: totals [groups][16 activations][16 rows] += every chain. The float step of a unit runs while
+// tiles compute the next two, across the ends of chains: to let tiles run dry there costs 300 cycles each time. What is
+// counted from unit to unit are plain variables, since every instruction counts here.
+template <Step32 kStep, class Act>
+static void tile_panel32(const Act& act, size_t distance, const TileScratch& s, uint32_t groups, NextPanel next) {
+  constexpr size_t bytes = Record32::bytes(kStep == Step32::kMin);
+  Chains32<Act> ahead{act, s, distance, bytes, groups, 0, 0}, at = ahead;
+  const size_t a_step = ahead.acts().step, a_stride = ahead.acts().stride;
+  const uint8_t *a = ahead.acts().first, *b = ahead.record(), *record = b;
+  const float *scales = s.scales, *sums = s.sums;
+  uint32_t* const buffer = s.buffer;
+  uint32_t a_left = ahead.units(), left = a_left;
+  F32x16 chain[16];
+#pragma GCC unroll 16
+  for (uint32_t t = 0; t < 16; t++) chain[t] = zero();
+
+#define MULTIPLY(c, x, y)                  \
+  if constexpr (kStep == Step32::kFused) { \
+    TILE_LOAD(c, kSumsBegin, 0);           \
+  } else {                                 \
+    TILE_ZERO(c);                          \
+  }                                        \
+  TILE_LOAD(x, a, a_stride);               \
+  TILE_LOAD(y, b, 64);                     \
+  TILE_DOT_SS(c, x, y);                    \
+  a += a_step;                             \
+  b += bytes;                              \
+  if (--a_left == 0) {                     \
+    ahead.next();                          \
+    a = ahead.acts().first;                \
+    b = ahead.record();                    \
+    a_left = ahead.units();                \
+  }
+#define KEEP(c) TILE_STORE(c, buffer + 256 * c, 64);
+#define FLOAT_STEP(c)                                                 \
+  float_step32<kStep>(buffer + 256 * c, record, scales, sums, chain); \
+  scales += 16;                                                       \
+  if constexpr (kStep == Step32::kMin) sums += 16;                    \
+  record += bytes;                                                    \
+  if (--left == 0) {                                                  \
+    float* const totals = s.totals + size_t{256} * at.group;          \
+    _Pragma("GCC unroll 16") for (uint32_t t = 0; t < 16; t++) {      \
+      store(totals + 16 * t, add(load(totals + 16 * t), chain[t]));   \
+      chain[t] = zero();                                              \
+    }                                                                 \
+    at.next();                                                        \
+    record = at.record();                                             \
+    scales = s.scales + at.floats();                                  \
+    if constexpr (kStep == Step32::kMin) sums = s.sums + at.floats(); \
+    left = at.units();                                                \
+  }
+  MULTIPLY(0, 4, 6)
+  MULTIPLY(1, 5, 7)
+  KEEP(0)
+  const size_t units = size_t{act.units} * groups;
+  for (size_t u = 0; u < units; u += 2) {
+    MULTIPLY(0, 4, 6)
+    FLOAT_STEP(0)
+    KEEP(1)
+    if (u + 1 == units) break;
+    MULTIPLY(1, 5, 7)
+    FLOAT_STEP(1)
+    KEEP(0)
+    next.step();
+  }
+#undef MULTIPLY
+#undef KEEP
+#undef FLOAT_STEP
+}
+
 // Both products return false, having done nothing, where the scratch is too small for a panel and 16 activations.
 template <TensorType kType>
 static bool tile_product32(const MatmulArgs& args) {
@@ -338,18 +410,14 @@ static bool tile_product32(const MatmulArgs& args) {
             x, act, [&](const uint8_t* a, uint32_t u) { return act.sums(a, u); }, s.sums + to);
     }
     for (uint32_t first = 0; first < args.rows; first += kTile) {
-      NextPanel next = next_panel(args, first + kTile, kTile, size_t{act.units} * groups.count());
+      NextPanel next = next_panel(args, first + kTile, kTile, (size_t{act.units} * groups.count() + 1) / 2);
       const PanelRows rows = panel_rows(args, first);
       for (uint32_t u = 0; u < act.units; u++)
         unpack_tiles32<kType>(rows, u * block_bytes, s.panel + act.place(u) * Record32::bytes(min));
       clear_totals(s.totals, size_t{256} * groups.count());
-      for (uint32_t j = 0; j < 8 && j < act.units; j++)
-        for (uint32_t g = 0; g < groups.count(); g++) {
-          const size_t place = act.place(j), by_place = 16 * (size_t{act.places()} * g + place);
-          tile_chain32<min>(s.panel + place * Record32::bytes(min), (act.units - j + 7) / 8,
-                            tile_acts(act, distance, s, g, j), s.scales + by_place, s.sums + (min ? by_place : 0),
-                            s.buffer, s.totals + 256 * g, &next);
-        }
+      if constexpr (min) tile_panel32<Step32::kMin>(act, distance, s, groups.count(), next);
+      else if (can_fuse<kType>(act, s.panel)) tile_panel32<Step32::kFused>(act, distance, s, groups.count(), next);
+      else tile_panel32<Step32::kPlain>(act, distance, s, groups.count(), next);
       store_totals(args, groups, act.units, first, s.totals);
     }
   }
@@ -424,7 +492,7 @@ static bool tile_product256(const MatmulArgs& args) {
 }
 
 // Activations from which tiles beat VNNI, unpacking included, by the figures of docs/performance.md.
-static constexpr uint32_t kLeastTiles = 16, kLeastTilesOfTwoPlanes = 32;
+static constexpr uint32_t kLeastTiles = 12, kLeastTilesOfTwoPlanes = 32;
 
 template <TensorType kType>
 static bool tile_product(const MatmulArgs& args) {
