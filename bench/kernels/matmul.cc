@@ -3,7 +3,8 @@
 //   peak      int8 multiply-adds a second of one core, by the target's own instruction (GMAC/s)
 //   read      plain read loop over DRAM (GB/s), 1 thread and all
 //   decode    D1 over rows in DRAM, all threads: GB/s of weights and the ratio to the read loop of the same round
-//   panel     m activations, one thread, weights from DRAM, unpacking included: GMAC/s and the share of the peak
+//   panel     m activations, one thread, weights from DRAM, unpacking included: GMAC/s and the share of the peak; the
+//             amx target takes what it takes for so many, which is tiles for most
 //   path      Dn against P by m, all threads: where P begins to pay
 //   tiles     int8 tiles against P by m, one thread, unpacking included; only where the target is amx
 // Windows of all kinds take turns within a round, so a neighbour's noise hits them alike; `best` is the mean of the
@@ -129,6 +130,7 @@ __attribute__((target("avx2"), noinline)) void read_all(const uint8_t* p, size_t
   for (size_t i = 0; i + 256 <= n; i += 256)
     for (int j = 0; j < 8; j++) {
       _mm_prefetch(p + i + 4096 + 32 * j, _MM_HINT_T0);
+      if (j % 2 == 0) _mm_prefetch(p + i + 16384 + 32 * j, _MM_HINT_T1);
       a[j] = _mm256_xor_si256(a[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(p + i + 32 * j)));
     }
   __m256i all = a[0];
@@ -236,6 +238,18 @@ struct Bench {
 
 constexpr int kRounds = 40;
 
+void peak(Bench& b) {
+  Rounds read[2], macs;
+  for (int round = 0; round < kRounds; round++) {
+    for (uint32_t n : {1u, b.team.size()}) read[n > 1].values.push_back(b.read(n, size_t{24} << 20) / 1e9);
+    macs.values.push_back(b.peak() / 1e9);
+  }
+  printf("{\"kind\":\"peak\",\"threads\":1,\"best_gmac_s\":%.1f,\"median_gmac_s\":%.1f}\n", macs.best(), macs.median());
+  for (uint32_t n : {1u, b.team.size()})
+    printf("{\"kind\":\"read\",\"threads\":%u,\"best_gb_s\":%.2f,\"median_gb_s\":%.2f}\n", n, read[n > 1].best(),
+           read[n > 1].median());
+}
+
 void decode(Bench& b) {
   const uint32_t n = b.team.size();
   const size_t bytes = size_t{24} << 20;
@@ -265,6 +279,7 @@ void decode(Bench& b) {
 }
 
 void panel(Bench& b) {
+  const bool has_tiles = !strcmp(b.set->name, "amx");
   const uint32_t ms[] = {8, 16, 32, 64, 256};
   for (const TypeInfo* info : b.types) {
     Rounds speed[5], ratio[5], peaks;
@@ -273,7 +288,7 @@ void panel(Bench& b) {
       peaks.values.push_back(before / 1e9);
       for (int i = 0; i < 5; i++) {
         const double macs = b.product(*info, 1, ms[i], 128, std::max(size_t{1} << 20, (size_t{64} << 20) / ms[i]),
-                                      info->block_values == 1 ? -1 : int32_t{kPathP}) /
+                                      info->block_values == 1 || has_tiles ? -1 : int32_t{kPathP}) /
                             static_cast<double>(row_bytes(*info, kK)) * kK * ms[i];
         speed[i].values.push_back(macs / 1e9);
         ratio[i].values.push_back(macs / before);
@@ -349,6 +364,7 @@ int main(int argc, char** argv) {
       b.types.push_back(&info);
   printf("{\"kind\":\"machine\",\"cpu\":\"%s\",\"target\":\"%s\",\"threads\":%u,\"k\":%u}\n", cpu_model().c_str(),
          set->name, threads, kK);
+  if (!strcmp(only, "peak")) peak(b);
   if (!*only || !strcmp(only, "decode")) decode(b);
   if (!*only || !strcmp(only, "panel")) panel(b);
   if (!*only || !strcmp(only, "path")) path(b);

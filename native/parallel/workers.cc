@@ -66,7 +66,7 @@ uint32_t Workers::physical_cores() {
   return std::max<uint32_t>(1, static_cast<uint32_t>(cores.size()));
 }
 
-Workers::Workers(uint32_t threads) : memory_(threads), scratch_(threads) {
+Workers::Workers(uint32_t threads) : stretches_(threads), memory_(threads), scratch_(threads) {
   NANDU_CHECK(threads >= 1);
   for (uint32_t i = 0; i < threads; i++)
     scratch_[i] = {memory_[i].reserve(kKernelScratchBytes), kKernelScratchBytes, {}};
@@ -100,7 +100,11 @@ void Workers::run_tasks(uint32_t tasks, Function function, void* context) {
 void Workers::run_region(uint32_t first, uint32_t tasks, Function function, void* context) {
   function_.store(function, std::memory_order_relaxed);
   context_.store(context, std::memory_order_relaxed);
-  first_.store(first, std::memory_order_relaxed);
+  const uint64_t workers = stretches_.size();
+  for (uint64_t w = 0; w < workers; w++) {
+    stretches_[w].next.store(first + static_cast<uint32_t>(tasks * w / workers), std::memory_order_relaxed);
+    stretches_[w].end.store(first + static_cast<uint32_t>(tasks * (w + 1) / workers), std::memory_order_relaxed);
+  }
   finished_.store(0, std::memory_order_relaxed);
   const uint64_t state = (epoch_of(state_.load(std::memory_order_relaxed)) + 1) << 40 | uint64_t{tasks} << 20;
   state_.store(state, std::memory_order_release);
@@ -120,15 +124,25 @@ void Workers::claim(uint64_t state, uint32_t worker) {
   for (;;) {
     const Function function = function_.load(std::memory_order_relaxed);
     void* context = context_.load(std::memory_order_relaxed);
-    const uint32_t first = first_.load(std::memory_order_relaxed);
     state = state_.load(std::memory_order_acquire);
     for (;;) {
       if (epoch_of(state) != epoch || next_of(state) >= tasks_of(state)) return;
       // Success proves that the region is still ours, so what was read before belongs to it.
       if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) break;
     }
-    function(context, first + next_of(state), worker);
+    function(context, pick(worker), worker);
     finished_.fetch_add(1, std::memory_order_release);
+  }
+}
+
+// A task for one that was claimed: there is one, because as many are claimed as there are.
+uint32_t Workers::pick(uint32_t worker) {
+  for (uint32_t w = worker;; w = w + 1 == stretches_.size() ? 0 : w + 1) {
+    Stretch& stretch = stretches_[w];
+    const uint32_t end = stretch.end.load(std::memory_order_relaxed);
+    if (stretch.next.load(std::memory_order_relaxed) >= end) continue;
+    const uint32_t task = stretch.next.fetch_add(1, std::memory_order_relaxed);
+    if (task < end) return task;
   }
 }
 

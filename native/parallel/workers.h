@@ -1,8 +1,9 @@
 // A persistent pool that runs the parallel regions of a step. Owned by one thread (worker 0), which takes part.
 //
 // Tasks are claimed one by one, so a thread that the machine takes away for a while stalls one task, not the region;
-// a thread that comes late finds nothing to claim and is not waited for. Between regions workers spin briefly, then
-// sleep.
+// a thread that comes late finds nothing to claim and is not waited for. Each worker begins with a stretch of its own
+// and then helps with the others': tasks side by side read weights side by side, and what one asked for ahead of itself
+// the same core will need. Between regions workers spin briefly, then sleep.
 #pragma once
 
 #include <atomic>
@@ -49,6 +50,7 @@ class Workers {
   void run_tasks(uint32_t tasks, Function function, void* context);
   void run_region(uint32_t first, uint32_t tasks, Function function, void* context);
   void claim(uint64_t state, uint32_t worker);
+  uint32_t pick(uint32_t worker);
   void loop(uint32_t worker);
 
   // Epoch (24 bits), number of tasks (20), next unclaimed task (20) in one word: a late worker cannot claim from a
@@ -59,7 +61,11 @@ class Workers {
   std::atomic<uint32_t> sleepers_{0};
   std::atomic<Function> function_{nullptr};
   std::atomic<void*> context_{nullptr};
-  std::atomic<uint32_t> first_{0};  // number of the region's first task
+  struct alignas(64) Stretch {
+    std::atomic<uint32_t> next{0};
+    std::atomic<uint32_t> end{0};
+  };
+  std::vector<Stretch> stretches_;  // by worker; touched by those who claimed a task of the region
   std::atomic<bool> stop_{false};
   std::vector<AlignedBuffer<uint8_t>> memory_;
   std::vector<KernelScratch> scratch_;

@@ -45,8 +45,8 @@ SHARES = {
     'mix': {('mix', 64): 0.34, ('mix', 128): 0.22, ('mix', 256): 0.30, ('copy', 128): 0.06, ('long', 512): 0.08},
     # The dictionary alone, for the mini-training: two minutes do not suffice for more.
     'short': {('mix', 64): 0.8, ('mix', 128): 0.2},
-    'long': {('mix', 64): 0.14, ('mix', 128): 0.03, ('mix', 256): 0.05, ('facts', 128): 0.05, ('facts', 256): 0.15,
-             ('tools', 128): 0.08, ('tools', 256): 0.20, ('copy', 128): 0.02, ('long', 512): 0.10, ('long', 1024): 0.08,
+    'long': {('mix', 64): 0.20, ('mix', 128): 0.04, ('mix', 256): 0.05, ('facts', 128): 0.05, ('facts', 256): 0.14,
+             ('tools', 128): 0.08, ('tools', 256): 0.15, ('copy', 128): 0.02, ('long', 512): 0.10, ('long', 1024): 0.07,
              ('long', 2048): 0.10},
 }
 # How far raw rows reach in a batch. With the full window nearly all that a short row asks for can be read from raw rows, so

@@ -374,7 +374,7 @@ static inline void sum_group(const uint8_t* w, const Act256Layout& layout, const
                              Sums<kTokens>* out) {
   __m512i sums[kTokens][4];
   typename MinsOf<F>::type mins[kTokens][4];
-  for (int line = 0; line < kCount * F::kBytes; line += 64) _mm_prefetch(w + kPrefetchBytes + line, _MM_HINT_T0);
+  prefetch_ahead<kCount * F::kBytes>(w);
 #pragma GCC unroll 4
   for (uint32_t i = 0; i < 4; i++) {
     if (i >= kCount) {

@@ -9,7 +9,18 @@
 namespace nandu::avx512 {
 namespace {
 
-static constexpr int kPrefetchBytes = 2560;  // ahead in the same stream; 4 KB and more costs 5-20 %, NTA half the speed
+// How far ahead in the same stream weights are asked for. Into the first cache: 4 KB and more costs 5-20 % there, NTA
+// half the speed. Into the second, before that: it has more requests under way than the first one can wait for, and
+// reads on over the ends of pages, which no hardware prefetcher does (docs/performance.md: 25 % on an Intel Xeon).
+static constexpr int kPrefetchBytes = 2560, kFarPrefetchBytes = 16384;
+
+template <int kBytes>
+static inline void prefetch_ahead(const uint8_t* w) {
+  for (int line = 0; line < kBytes; line += 64) {
+    _mm_prefetch(w + kPrefetchBytes + line, _MM_HINT_T0);
+    _mm_prefetch(w + kFarPrefetchBytes + line, _MM_HINT_T1);
+  }
+}
 
 static inline __m512i load_512(const void* p) {
   return _mm512_loadu_si512(p);
@@ -234,7 +245,7 @@ static inline void dot32_row(const uint8_t* w, const Act32Layout& layout, const 
   for (int t = 0; t < kTokens; t++) chains[t] = _mm256_setzero_ps();
   const uint32_t steps = layout.blocks / 16, rest = layout.blocks % 16;
   for (uint32_t s = 0; s < steps; s++, w += 16 * F::kBytes) {
-    for (int line = 0; line < 16 * F::kBytes; line += 64) _mm_prefetch(w + kPrefetchBytes + line, _MM_HINT_T0);
+    prefetch_ahead<16 * F::kBytes>(w);
     dot32_step<F, kTokens, false>(w, s, 16, layout, x, chains);
   }
   if (rest != 0) {  // a copy, so that nothing behind the last block is read

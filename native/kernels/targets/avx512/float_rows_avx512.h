@@ -47,7 +47,7 @@ static inline float fold_lanes(__m512 v) {
 // Products of kRows rows and kTokens activations over k in [from, to); lanes: [kRows][kTokens][16], carried along.
 template <class W, int kRows, int kTokens>
 static inline void float_tile(const uint8_t* const* rows, const float* const* x, uint32_t from, uint32_t to,
-                              float* lanes) {
+                              size_t row_bytes, float* lanes) {
   __m512 sum[kRows][kTokens];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; r++)
@@ -58,7 +58,10 @@ static inline void float_tile(const uint8_t* const* rows, const float* const* x,
   for (; i + 16 <= to; i += 16) {
     __m512 w[kRows];
     if (kTokens == 1)
-      for (int r = 0; r < kRows; r++) _mm_prefetch(rows[r] + size_t{i} * W::kBytes + kPrefetchBytes, _MM_HINT_T0);
+      for (int r = 0; r < kRows; r++) {
+        _mm_prefetch(rows[r] + size_t{i} * W::kBytes + kPrefetchBytes, _MM_HINT_T0);
+        _mm_prefetch(rows[r] + size_t{i} * W::kBytes + kRows * row_bytes, _MM_HINT_T1);
+      }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; r++) w[r] = W::load(rows[r], i);
 #pragma GCC unroll 8
@@ -101,7 +104,7 @@ static void float_rows(const MatmulArgs& args, uint32_t row, uint32_t count, uin
       for (uint32_t i = 0; i < kRows; i++)
         rows[i] = args.weights + size_t{row + (r + i < count ? r + i : count - 1)} * args.row_bytes;
       const uint32_t to = args.k - from < stretch ? args.k : from + stretch;
-      float_tile<W, kRows, kTokens>(rows, x, from, to, lanes[r][0]);
+      float_tile<W, kRows, kTokens>(rows, x, from, to, args.row_bytes, lanes[r][0]);
     }
   for (uint32_t r = 0; r < count; r++)
     for (uint32_t t = 0; t < tokens; t++) args.y[first + t][row + r] = fold_lanes(_mm512_load_ps(lanes[r][t]));
