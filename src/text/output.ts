@@ -35,7 +35,8 @@ export class ChoiceOutput {
     private readonly options: OutputOptions,
   ) {
     this.#detokenizer = new Detokenizer(tokenizer);
-    this.#stop = new StopFilter(options.stopSequences, options.includeStop);
+    const spell = options.chat === null ? undefined : (char: string) => (char === DSML_MARK ? SpecialToken.DSML : char);
+    this.#stop = new StopFilter(options.stopSequences, options.includeStop, spell);
     this.#calls = options.chat === null ? null : new ToolCallParser(options.chat.newCallId);
     this.#isReasoning = options.chat?.startsInReasoning ?? false;
     this.#endThinkId = tokenizer.specialId(SpecialToken.END_THINK);

@@ -6,11 +6,13 @@ export class StopFilter {
   readonly #matchers: readonly Matcher[];
   #held = '';
 
+  /** `spell`: what a character of the text stands for where it is another text, as native's bytes have it. */
   constructor(
     sequences: readonly string[],
     private readonly includeStop: boolean,
+    spell: (char: string) => string = (char) => char,
   ) {
-    this.#matchers = sequences.map((sequence) => new Matcher(sequence));
+    this.#matchers = sequences.map((sequence) => new Matcher(sequence, spell));
   }
 
   /** Adds the text of one token; returns what can leave now. */
@@ -20,7 +22,10 @@ export class StopFilter {
     const all = this.#held + text;
     let keepFrom = all.length;
     for (const matcher of this.#matchers) keepFrom = Math.min(keepFrom, matcher.advance(all, this.#held.length));
-    for (const matcher of this.#matchers) matcher.completeAt -= keepFrom;
+    for (const matcher of this.#matchers) {
+      matcher.completeAt -= keepFrom;
+      matcher.completeEnd -= keepFrom;
+    }
     this.#held = all.slice(keepFrom);
     return all.slice(0, keepFrom);
   }
@@ -31,7 +36,7 @@ export class StopFilter {
     this.#held = '';
     const matcher = matched === null ? undefined : this.#matchers[matched];
     if (matcher === undefined || matcher.completeAt < 0) return held;
-    return held.slice(0, matcher.completeAt + (this.includeStop ? matcher.sequence.length : 0));
+    return held.slice(0, this.includeStop ? matcher.completeEnd : matcher.completeAt);
   }
 }
 
@@ -39,12 +44,17 @@ export class StopFilter {
 class Matcher {
   /** Where the first occurrence that the last text completed begins; negative: there is none. */
   completeAt = -1;
+  /** Behind its last character. */
+  completeEnd = -1;
   /** Length of the longest beginning of the sequence with which the text ends. */
   #matched = 0;
   /** For each length of a beginning: the longest shorter beginning with which it ends. */
   readonly #shorter: Int32Array;
 
-  constructor(readonly sequence: string) {
+  constructor(
+    private readonly sequence: string,
+    private readonly spell: (char: string) => string,
+  ) {
     this.#shorter = new Int32Array(sequence.length + 1);
     for (let length = 2; length <= sequence.length; length++) {
       this.#shorter[length] = this.#extend(this.#shorter[length - 1] as number, sequence[length - 1] as string);
@@ -56,13 +66,26 @@ class Matcher {
     const { length } = this.sequence;
     this.completeAt = -1;
     for (let i = from; i < text.length; i++) {
-      this.#matched = this.#extend(this.#matched, text[i] as string);
-      if (this.#matched < length) continue;
-      if (this.completeAt < 0) this.completeAt = i + 1 - length;
-      this.#matched = this.#shorter[length] as number;
+      const spelled = this.spell(text[i] as string);
+      for (let j = 0; j < spelled.length; j++) {
+        this.#matched = this.#extend(this.#matched, spelled[j] as string);
+        if (this.#matched < length) continue;
+        if (this.completeAt < 0) {
+          this.completeAt = this.#back(text, i, length - j - 1);
+          this.completeEnd = i + 1;
+        }
+        this.#matched = this.#shorter[length] as number;
+      }
     }
-    const beginning = text.length - this.#matched;
+    const beginning = this.#back(text, text.length, this.#matched);
     return this.completeAt < 0 ? beginning : Math.min(beginning, this.completeAt);
+  }
+
+  /** The place from which text[place, end) spells `count` characters or, within one of them, more. */
+  #back(text: string, end: number, count: number): number {
+    let place = end;
+    for (let left = count; left > 0; ) left -= this.spell(text[--place] as string).length;
+    return place;
   }
 
   #extend(matched: number, char: string): number {

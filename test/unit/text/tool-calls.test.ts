@@ -325,6 +325,17 @@ describe('a choice', () => {
     expect(run('a</think>c STOP', { ...options, includeStop: true }, 0).text).toBe('c STOP');
   });
 
+  test('matches stop texts over the token that opens markup, as native does', () => {
+    const cut = (stop: string, answer: string, includeStop = false): string =>
+      run(`</think>${answer}`, { ...plain, stopSequences: [stop], includeStop }, 0).text;
+    expect(cut('\n\n<｜DSML｜', 'A.\n\n<｜DSML｜')).toBe('A.');
+    expect(cut('<｜DSML｜tool', 'A.\n\n<｜DSML｜tool')).toBe('A.\n\n');
+    expect(cut('DSML', 'A.\n\n<｜DSML｜')).toBe('A.\n\n<');
+    expect(cut('<｜DS', 'A.\n\n<｜DSML｜')).toBe('A.\n\n');
+    expect(cut('｜.', 'A｜DSML｜.')).toBe('A');
+    expect(cut('\n<｜DSML｜', 'A.\n\n<｜DSML｜', true)).toBe('A.\n\n<｜DSML｜');
+  });
+
   test('leaves the text of a stop token out, unless it is to be kept', () => {
     const [id] = tokenizer.encode(' the');
     const options = { ...plain, chat: null, stopTokenIds: new Set([id as number]) };
