@@ -45,8 +45,8 @@ SHARES = {
     'mix': {('mix', 64): 0.34, ('mix', 128): 0.22, ('mix', 256): 0.30, ('copy', 128): 0.06, ('long', 512): 0.08},
     # The dictionary alone, for the mini-training: two minutes do not suffice for more.
     'short': {('mix', 64): 0.8, ('mix', 128): 0.2},
-    'long': {('mix', 64): 0.20, ('mix', 128): 0.04, ('mix', 256): 0.05, ('facts', 128): 0.05, ('facts', 256): 0.14,
-             ('tools', 128): 0.08, ('tools', 256): 0.15, ('copy', 128): 0.02, ('long', 512): 0.10, ('long', 1024): 0.07,
+    'long': {('mix', 64): 0.24, ('mix', 128): 0.04, ('mix', 256): 0.05, ('facts', 128): 0.03, ('facts', 256): 0.14,
+             ('tools', 128): 0.06, ('tools', 256): 0.15, ('copy', 128): 0.01, ('long', 512): 0.11, ('long', 1024): 0.07,
              ('long', 2048): 0.10},
 }
 # How far raw rows reach in a batch. With the full window nearly all that a short row asks for can be read from raw rows, so
@@ -211,7 +211,7 @@ def worker(rank: int, args: argparse.Namespace, shared: Shared, begin: dict, bar
         kind, length = list(shares)[np.random.default_rng([args.seed, step]).choice(len(shares), p=list(shares.values()))]
         # Random tokens said again are more than compressed rows can hold.
         narrow = kind not in ('copy', 'tools') and length > 64 and stage != 'short'
-        model.window = WINDOWS[np.random.default_rng([args.seed, step, 1]).choice(len(WINDOWS))] if narrow else WINDOWS[-1]
+        model.window = args.windows[np.random.default_rng([args.seed, step, 1]).choice(len(args.windows))] if narrow else WINDOWS[-1]
         share = args.tokens // args.processes
         wide = 0
         for micro in range(max(1, share // args.micro)):
@@ -314,6 +314,7 @@ def main() -> None:
     parser.add_argument('--save-every', type=float, default=300, help='seconds')
     parser.add_argument('--words', type=int, default=0, help='the most frequent words to learn; 0: as many as data.py says')
     parser.add_argument('--pool', type=int, default=data.POOL_UNITS, help='conversations that are made at a time, of each kind')
+    parser.add_argument('--windows', type=int, nargs='+', default=WINDOWS, help='how far raw rows reach, drawn by batch')
     parser.add_argument('--stage', choices=list(SHARES), help='begin with, or go on with, this stage')
     parser.add_argument('--round-trips', action='store_true', help='round rows as the server does, in the last fifth')
     parser.add_argument('--seed', type=int, default=5)

@@ -1,8 +1,7 @@
 // Weights of 16 rows as right operands of int8 tiles: what a target's unpacking writes and panel_tiles.h multiplies.
 //
-//   blocks of 32   one tile [8][16 rows][4]: 8192 products, then 16 vectors of convert, multiply and FMA. The float
-//   step
-//                  takes longer than the tiles, which is why this is 1.3-1.5 times VNNI and not 8 times.
+//   blocks of 32   one tile [8][16 rows][4]: 8192 products, then a float step of 16 vectors, which takes longer than
+//                  the tiles: that is why this is 1.4-1.5 times VNNI and not 8 times (docs/performance.md).
 //   superblocks    multipliers are folded into the weights, so that all 256 products of a row are one integer sum:
 //                  planes of 4 tiles [16][16 rows][4]. Where code times multiplier fits a byte there is one plane
 //                  (Q2_K, Q3_K: 0..45 and -124..128, kept negated), and two times 16 rows share the activations' tiles.
