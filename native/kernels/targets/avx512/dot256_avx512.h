@@ -150,7 +150,8 @@ struct RawQ2K {
                             both * (first + 1), both * (first + 1), both * first, both * first);
   }
   static inline void decode(const uint8_t* w, Decoded* out) {
-    const __m512i packed = load_512(w + 16);
+    __m512i packed = load_512(w + 16);
+    __asm__("" : "+v"(packed));  // gcc would load it four times, and nearly every load here spans two lines
     out->codes[0] = _mm512_and_si512(packed, _mm512_set1_epi8(0x03));
     out->codes[1] = _mm512_and_si512(packed, _mm512_set1_epi8(0x0c));
     out->codes[2] = _mm512_and_si512(packed, _mm512_set1_epi8(0x30));
@@ -378,6 +379,12 @@ static inline void sum_group(const uint8_t* w, const Act256Layout& layout, const
                              Sums<kTokens>* out) {
   __m512i sums[kTokens][4];
   typename MinsOf<F>::type mins[kTokens][4];
+  // Four from a multiple of four on lie in chains side by side.
+  const uint32_t first = out->base + at;
+  const size_t chain_step = size_t{layout.chain_units} * 256,
+               codes_at = layout.chains + first % 8 * chain_step + size_t{first / 8} * 256,
+               sums16_at = layout.sums16 + size_t{first} * 32, sums32_at = layout.sums32 + size_t{first} * 16,
+               halves_at = layout.halves + size_t{first} * 256;
   prefetch_ahead<kCount * F::kBytes>(w);
 #pragma GCC unroll 4
   for (uint32_t i = 0; i < 4; i++) {
@@ -391,12 +398,10 @@ static inline void sum_group(const uint8_t* w, const Act256Layout& layout, const
     out->d[at + i] = load_u16(w + F::kD);
     if constexpr (F::kMin) out->dmin[at + i] = load_u16(w + F::kDmin);
     w += F::kBytes;
-    const uint32_t u = out->base + at + i;
-    const size_t place = size_t{u % 8} * layout.chain_units + u / 8;
 #pragma GCC unroll 4
     for (int t = 0; t < kTokens; t++) {
-      const ActUnit a = {x[t] + layout.chains + place * 256, x[t] + layout.sums16 + size_t{u} * 32,
-                         x[t] + layout.sums32 + size_t{u} * 16, x[t] + layout.halves + size_t{u} * 256};
+      const ActUnit a = {x[t] + codes_at + i * chain_step, x[t] + sums16_at + 32 * i, x[t] + sums32_at + 16 * i,
+                         x[t] + halves_at + 256 * i};
       sums[t][i] = F::dot(decoded, a);
       if constexpr (F::kMin) mins[t][i] = F::dot_mins(decoded, a);
     }
