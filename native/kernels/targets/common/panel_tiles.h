@@ -50,8 +50,9 @@ static constexpr float kSumsBeginValue = 0x1.8p23f;
 //
 //   fma(1.5 * 2^23 + isum, s_w, -(1.5 * 2^23 * s_w)) = RN(isum * s_w)
 //
-// The scale has 11 bits at most, so what is taken away is exact, unless it overflows. Where isum is 0 the sign of v may
-// differ, which shows only where a chain is -0: it begins as +0, and rounds to -0 only from a product below 2^-149.
+// A scale has 11 bits at most, so what is taken away is exact unless it overflows. Where the product is 0 the sign of v
+// may differ, which shows only in a chain that is -0: it begins as +0, and rounds to -0 only from a product below
+// 2^-149.
 enum class Step32 { kFused, kPlain, kMin };
 
 // What kFused wants of a panel's scales; s_a is 0 or at least 2^-108 (MXFP4's is halved).
@@ -395,6 +396,9 @@ static bool tile_product32(const MatmulArgs& args) {
                                      min ? place_bytes : 0, copy_bytes, (args.m + kTile - 1) / kTile);
   if (!s.groups) return false;
   TileGroups groups = {0, 0, args.m < kTile ? args.m : kTile};
+  // Rows that short tiles do not store are computed with, too: what another product left there could be subnormal, and
+  // slow.
+  for (uint32_t i = 0; i < 512; i += 16) store_int(s.buffer + i, load_int(kSumsBegin));
   TILES_BEGIN(tile_config(groups.tile_rows, 32));
   for (; groups.first < args.m; groups.first = groups.end) {
     groups.end = args.m - groups.first < kTile * s.groups ? args.m : groups.first + kTile * s.groups;
