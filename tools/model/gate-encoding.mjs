@@ -53,7 +53,8 @@ let numOther = 0;
 for await (const line of createInterface({ input: process.stdin })) {
   const given = JSON.parse(line);
   const chat = conversationOf(given);
-  const problems = checkConversation(chat);
+  const problems = [];
+  checkConversation(chat, (...problem) => problems.push(problem.join(' ')));
   const encoded = encoder.encode(chat);
   const isSame = encoded.renderedText === given.text && encoded.tokens.join() === given.ids.join();
   if (isSame && problems.length === 0) {
