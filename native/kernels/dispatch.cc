@@ -164,7 +164,7 @@ void run_matmul(const KernelSet& set, const Sample& sample, const Data& data, Ke
     out[i] = y + i * kRows;
   }
   // Many activations on tiles, where there are tiles.
-  const int32_t path = m == kActivations ? kPathAmxInt8 : -1;
+  const int32_t path = m == kActivations ? int32_t{kPathAmxInt8} : -1;
   set.matmul({sample.type, w.data(), bytes, kRows, kColumns, m, x, out, scratch, path});
 }
 
