@@ -15,6 +15,8 @@ export const bin = join(root, 'bin/nandu.js');
 export const BLOCK = 128;
 /** A server that is not SERVING by then is stuck; machines of CI are slow, so this is no measurement. */
 const START_TIMEOUT_MS = 60_000;
+/** Recovery waits for a sync, and that for all that other tests are writing to the same file system. */
+const RECOVERY_TIMEOUT_MS = 180_000;
 
 const { nandu } = loadPackageDefinition(
   loadSync(
@@ -132,11 +134,17 @@ export class KvServer {
 
   async recovered() {
     await this.said('the prompt cache uses its disk');
-    for (let waited = 0; waited < START_TIMEOUT_MS; waited += 20) {
-      if (!(await this.stats()).recovering) return;
+    let stats = null;
+    for (let waited = 0; waited < RECOVERY_TIMEOUT_MS; waited += 20) {
+      stats = await this.stats();
+      if (!stats.recovering) return;
       await sleep(20);
     }
-    throw new Error('the index was never read to its end');
+    const { pid } = this.process;
+    const said = [JSON.stringify(stats), ...this.log.map((entry) => JSON.stringify(entry)), this.errors].join('\n');
+    throw new Error(
+      `the index was never read to its end (process ${pid}, ${this.process.spawnargs.join(' ')}):\n${said}`,
+    );
   }
 
   get ready() {
