@@ -1,7 +1,7 @@
 // How fast are the matrix products, against what this machine can do? One JSON line a figure:
 //   machine   CPU, the kernel target, threads
 //   peak      int8 multiply-adds a second of one core, by the target's own instruction (GMAC/s)
-//   read      plain read loop over DRAM (GB/s), 1 thread and all
+//   read      read loop over DRAM (GB/s), asking ahead as D1 does, 1 thread and all
 //   decode    D1 over rows in DRAM, all threads: GB/s of weights and the ratio to the read loop of the same round
 //   panel     m activations, one thread, weights from DRAM, unpacking included: GMAC/s and the share of the peak; the
 //             amx target takes what it takes for so many, which is tiles for most
