@@ -35,8 +35,7 @@ export class ChoiceOutput {
     private readonly options: OutputOptions,
   ) {
     this.#detokenizer = new Detokenizer(tokenizer);
-    const spell = options.chat === null ? undefined : (char: string) => (char === DSML_MARK ? SpecialToken.DSML : char);
-    this.#stop = new StopFilter(options.stopSequences, options.includeStop, spell);
+    this.#stop = new StopFilter(options.stopSequences, options.includeStop, options.chat ? spellMark : undefined);
     this.#calls = options.chat === null ? null : new ToolCallParser(options.chat.newCallId);
     this.#isReasoning = options.chat?.startsInReasoning ?? false;
     this.#endThinkId = tokenizer.specialId(SpecialToken.END_THINK);
@@ -80,4 +79,9 @@ export class ChoiceOutput {
     if (this.#calls === null) return { text: released, reasoning: '', toolCalls: [] };
     return { ...this.#calls.push(released), reasoning: '' };
   }
+}
+
+/** As a unit of its own: it is the first half of some characters, too. */
+function spellMark(text: string, at: number): string {
+  return text.codePointAt(at) === DSML_MARK.charCodeAt(0) ? SpecialToken.DSML : text.charAt(at);
 }

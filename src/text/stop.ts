@@ -2,15 +2,17 @@
 // matches bytes, engine.md "Boundary"); this class only makes sure that nothing of the stop text has left before, and
 // trims it. Used once per choice, in answer text only. Costs one step per character and sequence.
 
+export type Spell = (text: string, at: number) => string;
+
 export class StopFilter {
   readonly #matchers: readonly Matcher[];
   #held = '';
 
-  /** `spell`: what a character of the text stands for where it is another text, as native's bytes have it. */
+  /** `spell`: what the unit of the text at a place stands for, as native's bytes have it. */
   constructor(
     sequences: readonly string[],
     private readonly includeStop: boolean,
-    spell: (char: string) => string = (char) => char,
+    spell: Spell = (text, at) => text.charAt(at),
   ) {
     this.#matchers = sequences.map((sequence) => new Matcher(sequence, spell));
   }
@@ -53,7 +55,7 @@ class Matcher {
 
   constructor(
     private readonly sequence: string,
-    private readonly spell: (char: string) => string,
+    private readonly spell: Spell,
   ) {
     this.#shorter = new Int32Array(sequence.length + 1);
     for (let length = 2; length <= sequence.length; length++) {
@@ -66,7 +68,7 @@ class Matcher {
     const { length } = this.sequence;
     this.completeAt = -1;
     for (let i = from; i < text.length; i++) {
-      const spelled = this.spell(text[i] as string);
+      const spelled = this.spell(text, i);
       for (let j = 0; j < spelled.length; j++) {
         this.#matched = this.#extend(this.#matched, spelled[j] as string);
         if (this.#matched < length) continue;
@@ -84,7 +86,7 @@ class Matcher {
   /** The place from which text[place, end) spells `count` characters or, within one of them, more. */
   #back(text: string, end: number, count: number): number {
     let place = end;
-    for (let left = count; left > 0; ) left -= this.spell(text[--place] as string).length;
+    for (let left = count; left > 0; ) left -= this.spell(text, --place).length;
     return place;
   }
 

@@ -334,6 +334,9 @@ describe('a choice', () => {
     expect(cut('<｜DS', 'A.\n\n<｜DSML｜')).toBe('A.\n\n');
     expect(cut('｜.', 'A｜DSML｜.')).toBe('A');
     expect(cut('\n<｜DSML｜', 'A.\n\n<｜DSML｜', true)).toBe('A.\n\n<｜DSML｜');
+    // U+10319 begins with the unit that stands for the token, and is not it.
+    expect(cut('\u{10319}.', 'A \u{10319}.')).toBe('A ');
+    expect(cut('\u{10319}', 'A\u{10319}', true)).toBe('A\u{10319}');
   });
 
   test('leaves the text of a stop token out, unless it is to be kept', () => {
